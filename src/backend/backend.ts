@@ -1,0 +1,188 @@
+// The contract between the decoder and whatever computes. A backend owns weights, activations and KV caches as opaque
+// handles, and offers about a dozen operations on them. `reference/` defines what each operation means; every other
+// backend is held to it by one conformance suite.
+//
+// Operations are *recorded*: they may run at once, or wait until the next `read`, as on a GPU. So arguments are captured
+// when the method is called (ids, positions, bank weights), and results are visible only through `read`.
+//
+// Handles belong to the backend that made them. Memory is released by `free` and, all of it, by `dispose`.
+import type { RopeScaling } from "./rope-frequencies.ts";
+
+/**
+ * How a matrix is held and multiplied.
+ * - `f32`: 32-bit floats.
+ * - `q8`: blocks of 32 columns: int8 q in -127..127 and one f32 scale d. w = d q.
+ * - `q4`: blocks of 32 columns: 4-bit q in 0..15, one f32 scale d and one f32 minimum m. w = d q + m. GGUF's Q4_0, Q4_1 and
+ *   Q4_K map onto it exactly.
+ *
+ * For q8 and q4, activations are quantized per block of 32 to int8 as well, and each block's product is an exact integer
+ * (see quantize.ts for the rounding).
+ */
+export type WeightType = "f32" | "q8" | "q4";
+
+/** A weight matrix as it lies in a file: row-major, little-endian. Read once, in pieces of whole rows, in order. */
+export interface MatrixSource {
+  /** For messages: the tensor's name. */
+  readonly name: string;
+  /** Output features. */
+  readonly rows: number;
+  /** Input features. */
+  readonly cols: number;
+  readonly dtype: "F32" | "F16" | "BF16";
+  read(rowStart: number, nRows: number): Promise<Uint8Array>;
+}
+
+/** A packed weight matrix [rows, cols]. */
+export interface Matrix {
+  readonly kind: "matrix";
+  readonly rows: number;
+  readonly cols: number;
+  readonly type: WeightType;
+  /** As packed. */
+  readonly nBytes: number;
+}
+
+/** A vector of f32 weights (norm weights, biases). */
+export interface Vector {
+  readonly kind: "vector";
+  readonly length: number;
+}
+
+/** f32 activations [rows, cols]; rows are tokens. */
+export interface Tensor {
+  readonly kind: "tensor";
+  readonly rows: number;
+  readonly cols: number;
+}
+
+/** One adapter's slice of one linear layer's bank: A [rank, in], B [out, rank], and B's bias [out] if it has one. */
+export interface Segment {
+  readonly kind: "segment";
+  readonly rank: number;
+  readonly rows: number;
+  readonly cols: number;
+  readonly nBytes: number;
+}
+
+/** Data of a segment, f32 row-major. */
+export interface SegmentData {
+  /** For messages: the linear layer's name. */
+  readonly name: string;
+  readonly rank: number;
+  /** Output features. */
+  readonly rows: number;
+  /** Input features. */
+  readonly cols: number;
+  /** A [rank, cols] */
+  readonly a: Float32Array;
+  /** B [rows, rank] */
+  readonly b: Float32Array;
+  /** [rows] */
+  readonly bias?: Float32Array | undefined;
+}
+
+/**
+ * A segment with its number m = soup weight × adapter scaling. Live: a soup rewrites `m` in place between operations.
+ * m = 0 costs nothing.
+ */
+export interface BankEntry {
+  readonly segment: Segment;
+  m: number;
+}
+
+/** One product of a `linear` call: out = [out +] weight · x [+ bias] + Σ_entries m · (B (A x) + segment bias). */
+export interface LinearOutput {
+  /** [n, weight.rows] */
+  readonly out: Tensor;
+  readonly weight: Matrix;
+  readonly bias?: Vector | undefined;
+  /** Entries in load order; the order fixes the order of the sum. */
+  readonly bank: readonly BankEntry[];
+  /** Add to `out` (the residual) instead of overwriting it. Default false. */
+  readonly accumulate?: boolean;
+}
+
+/** Keys and values of every position so far, for all layers. */
+export interface KvCache {
+  readonly kind: "kv-cache";
+  readonly layers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Positions it can hold. */
+  readonly length: number;
+  readonly nBytes: number;
+}
+
+/** Cosines and sines of rotary position embedding for positions 0..length-1. */
+export interface Rope {
+  readonly kind: "rope";
+  readonly headDim: number;
+  readonly length: number;
+}
+
+export interface RopeOptions {
+  readonly headDim: number;
+  readonly theta: number;
+  readonly scaling: RopeScaling | undefined;
+  readonly length: number;
+}
+
+export interface KvCacheOptions {
+  readonly layers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly length: number;
+}
+
+export type Handle = Matrix | Vector | Tensor | Segment | KvCache | Rope;
+
+export interface Backend {
+  readonly name: "reference" | "wasm" | "webgpu";
+  /** Which variant runs, e.g. `relaxed-threads`. */
+  readonly build: string;
+  readonly threads: number;
+
+  /**
+   * Reads, converts, packs.
+   * @throws TureenError `WEIGHTS_NOT_FINITE`, `OUT_OF_MEMORY`; nothing is left allocated.
+   */
+  loadMatrix(source: MatrixSource, type: WeightType): Promise<Matrix>;
+  /** Packs new content of the same shape into an existing matrix (fold and unfold). */
+  replaceMatrix(matrix: Matrix, source: MatrixSource): Promise<void>;
+  loadVector(name: string, values: Float32Array): Vector;
+  /**
+   * Packs a segment. Beside an f32 base matrix it is held in f32, beside q8 and q4 in q8: A with the base's blocks of 32
+   * columns, B in blocks of 32 ranks (the last one shorter). h = m (A x) is quantized in the same blocks.
+   */
+  loadSegment(data: SegmentData, base: WeightType): Segment;
+  createTensor(rows: number, cols: number): Tensor;
+  createKvCache(options: KvCacheOptions): KvCache;
+  createRope(options: RopeOptions): Rope;
+  free(handle: Handle): void;
+
+  /** out[i] = row ids[i] of the table, dequantized. */
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void;
+  /** out = x / sqrt(mean(x²) + eps) ⊙ weight, per row. First n rows. `out` may be `x`. (arXiv 1910.07467, eq. 4) */
+  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void;
+  /** Several products that share their input x (q, k and v; gate and up). First n rows from `row` of x, to rows 0..n-1 of outs. */
+  linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row?: number): void;
+  /**
+   * Rotates in place. x [n, heads × headDim]; token i stands at `position + i`. Halves are rotated against each other
+   * (Hugging Face's `rotate_half`): element j < headDim/2 pairs with j + headDim/2. (arXiv 2104.09864)
+   */
+  rope(x: Tensor, n: number, rope: Rope, position: number): void;
+  /** Stores k and v [n, kvHeads × headDim] of one layer at `position`.. */
+  writeKv(cache: KvCache, layer: number, k: Tensor, v: Tensor, position: number, n: number): void;
+  /**
+   * Causal attention with grouped heads: out, q [n, heads × headDim]; token i sees cached positions 0..position + i.
+   * softmax(q kᵀ / sqrt(headDim)) v; query head h reads KV head floor(h · kvHeads / heads).
+   */
+  attention(out: Tensor, q: Tensor, cache: KvCache, layer: number, position: number, n: number): void;
+  /** out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z). (arXiv 2002.05202, SwiGLU) `out` may be `gate`. */
+  siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void;
+
+  /** Runs all that is recorded and copies rows out, row-major [nRows, cols], into `into` if given. */
+  read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array>;
+  /** Releases everything. Handles are dead afterwards. */
+  dispose(): Promise<void>;
+}

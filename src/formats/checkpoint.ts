@@ -1,0 +1,33 @@
+// A checkpoint is named tensors in one or more files, read lazily by range. Every weight format (safetensors now, GGUF
+// later) opens into this contract, so nothing above knows the file format.
+import type { ReadOptions } from "../sources/source.ts";
+
+/** Element types that tensors can have in a file, by safetensors' names. */
+export type DType =
+  | "F64" | "F32" | "F16" | "BF16" | "F8_E4M3" | "F8_E5M2"
+  | "I64" | "I32" | "I16" | "I8" | "U64" | "U32" | "U16" | "U8" | "BOOL";
+
+/** What the header says of one tensor. */
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: DType;
+  /** Row-major. */
+  readonly shape: readonly number[];
+  readonly nBytes: number;
+  /** The file that holds it, for messages. */
+  readonly file: string;
+}
+
+export interface Checkpoint {
+  /** For messages. */
+  readonly name: string;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Readonly<Record<string, string>>;
+  /**
+   * Reads bytes of one tensor, little-endian and row-major.
+   * @param offset in bytes from the tensor's start, default 0
+   * @param nBytes default: to the tensor's end
+   */
+  read(name: string, offset?: number, nBytes?: number, options?: ReadOptions): Promise<Uint8Array>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,30 @@
+// Where bytes come from. Everything above this folder sees only these two contracts; hosts (Node, browsers) enter here and
+// nowhere else.
+
+/** Options of every read. */
+export interface ReadOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A random-access run of bytes of known size: a file, an HTTP resource read by range, a Blob, or memory. */
+export interface ByteSource {
+  /** For messages: a path or URL. */
+  readonly name: string;
+  /** In bytes. */
+  readonly size: number;
+  /**
+   * Returns exactly `nBytes` bytes from `offset`. The result may be a view of memory that the source owns: do not write to it.
+   * @throws TureenError `SOURCE_READ_FAILED` if the range is outside the source or cannot be read in full.
+   */
+  read(offset: number, nBytes: number, options?: ReadOptions): Promise<Uint8Array>;
+  /** Releases handles. Reading afterwards is an error. */
+  close(): Promise<void>;
+}
+
+/** A folder of files, wherever it lives: a directory, a URL prefix, a set of Blobs, or memory. */
+export interface FileSet {
+  /** For messages: a path or URL. */
+  readonly name: string;
+  /** Opens a file by its path inside the folder; `undefined` if there is none. */
+  open(path: string, options?: ReadOptions): Promise<ByteSource | undefined>;
+}
