@@ -1,0 +1,315 @@
+import { describe, expect, it } from "vitest";
+import { TureenError } from "../../src/errors.ts";
+import { listLinears, type ModelConfig, parseModelConfig } from "../../src/model/config.ts";
+
+// Shapes as published.
+const smolLm2 = {
+  architectures: ["LlamaForCausalLM"],
+  attention_bias: false,
+  bos_token_id: 0,
+  eos_token_id: 0,
+  hidden_act: "silu",
+  hidden_size: 576,
+  intermediate_size: 1536,
+  max_position_embeddings: 8192,
+  mlp_bias: false,
+  model_type: "llama",
+  num_attention_heads: 9,
+  num_hidden_layers: 30,
+  num_key_value_heads: 3,
+  rms_norm_eps: 1e-5,
+  rope_scaling: null,
+  rope_theta: 100000,
+  tie_word_embeddings: true,
+  torch_dtype: "bfloat16",
+  vocab_size: 49152,
+};
+const llama3Rope = {
+  factor: 32,
+  high_freq_factor: 4,
+  low_freq_factor: 1,
+  original_max_position_embeddings: 8192,
+  rope_type: "llama3",
+};
+const qwen2 = {
+  architectures: ["Qwen2ForCausalLM"],
+  hidden_act: "silu",
+  hidden_size: 1536,
+  intermediate_size: 8960,
+  max_position_embeddings: 32768,
+  model_type: "qwen2",
+  num_attention_heads: 12,
+  num_hidden_layers: 28,
+  num_key_value_heads: 2,
+  rms_norm_eps: 1e-6,
+  rope_theta: 1000000,
+  sliding_window: 32768,
+  tie_word_embeddings: true,
+  use_sliding_window: false,
+  vocab_size: 151936,
+};
+
+const parse = (json: unknown, generation?: unknown): ModelConfig =>
+  parseModelConfig(json, generation, "config.json");
+
+describe("parseModelConfig", () => {
+  it("reads a transformers 4 llama config", () => {
+    expect(parse(smolLm2)).toEqual({
+      modelType: "llama",
+      vocabSize: 49152,
+      hiddenSize: 576,
+      intermediateSize: 1536,
+      layers: 30,
+      heads: 9,
+      kvHeads: 3,
+      headDim: 64,
+      maxPositions: 8192,
+      rmsNormEps: 1e-5,
+      ropeTheta: 100000,
+      ropeScaling: undefined,
+      tieWordEmbeddings: true,
+      attentionBias: false,
+      attentionOutputBias: false,
+      mlpBias: false,
+      bosTokenIds: [0],
+      eosTokenIds: [0],
+    });
+  });
+
+  it("reads the same model written by transformers 5 to the same result", () => {
+    const { rope_theta, rope_scaling: _, torch_dtype: dtype, ...rest } = smolLm2;
+    const rope_parameters = { rope_theta, rope_type: "default" };
+    expect(parse({ ...rest, dtype, rope_parameters })).toEqual(parse(smolLm2));
+  });
+
+  it("reads Llama 3 rope scaling in both spellings", () => {
+    const expected = {
+      type: "llama3",
+      factor: 32,
+      lowFreqFactor: 1,
+      highFreqFactor: 4,
+      originalLength: 8192,
+    };
+    const old = parse({ ...smolLm2, rope_theta: 500000, rope_scaling: llama3Rope });
+    expect(old.ropeScaling).toEqual(expected);
+    const { rope_theta: _, ...rest } = smolLm2;
+    const now = parse({ ...rest, rope_parameters: { ...llama3Rope, rope_theta: 500000 } });
+    expect(now.ropeScaling).toEqual(expected);
+    expect([old.ropeTheta, now.ropeTheta]).toEqual([500000, 500000]);
+  });
+
+  it("falls back to the model's length for Llama 3's original length, as transformers does", () => {
+    const { original_max_position_embeddings: _, ...rope_scaling } = llama3Rope;
+    expect(parse({ ...smolLm2, rope_scaling }).ropeScaling).toMatchObject({ originalLength: 8192 });
+  });
+
+  it.each(["type", "rope_type"])("reads linear scaling named by %s", (key) => {
+    const config = parse({ ...smolLm2, rope_scaling: { [key]: "linear", factor: 2.5 } });
+    expect(config.ropeScaling).toEqual({ type: "linear", factor: 2.5 });
+  });
+
+  it("uses LlamaConfig's defaults for absent fields", () => {
+    const config = parse({
+      model_type: "llama",
+      vocab_size: 32000,
+      hidden_size: 4096,
+      intermediate_size: 11008,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      max_position_embeddings: 4096,
+    });
+    expect(config).toMatchObject({
+      kvHeads: 32,
+      headDim: 128,
+      rmsNormEps: 1e-6,
+      ropeTheta: 10000,
+      tieWordEmbeddings: false,
+      bosTokenIds: [],
+      eosTokenIds: [],
+    });
+  });
+
+  it("takes a head_dim that is not hidden_size / heads", () => {
+    const config = parse({
+      ...smolLm2,
+      model_type: "mistral",
+      sliding_window: null,
+      head_dim: 128,
+    });
+    expect(config.headDim).toBe(128);
+    expect(listLinears(config)[0]).toMatchObject({ rows: 9 * 128, cols: 576 });
+  });
+
+  it("gives qwen2 biases on q, k and v only, and llama on all four when asked", () => {
+    const expected = { attentionBias: true, attentionOutputBias: false, mlpBias: false };
+    expect(parse(qwen2)).toMatchObject(expected);
+    expect(parse({ ...smolLm2, attention_bias: true, mlp_bias: true })).toMatchObject({
+      attentionBias: true,
+      attentionOutputBias: true,
+      mlpBias: true,
+    });
+  });
+
+  it("takes token ids as number or list, generation_config.json first", () => {
+    expect(parse({ ...smolLm2, eos_token_id: [2, 3] }).eosTokenIds).toEqual([2, 3]);
+    const generation = { eos_token_id: [128001, 128008], temperature: 0.6 };
+    expect(parse(smolLm2, generation)).toMatchObject({
+      bosTokenIds: [0],
+      eosTokenIds: [128001, 128008],
+    });
+    expect(parse(smolLm2, { eos_token_id: null }).eosTokenIds).toEqual([0]);
+  });
+
+  it("takes a mistral window that never closes", () => {
+    const config = parse({ ...smolLm2, model_type: "mistral", sliding_window: 8192 });
+    expect(config.modelType).toBe("mistral");
+  });
+});
+
+describe("parseModelConfig refuses", () => {
+  const cases: [name: string, json: unknown, code: string, text: RegExp][] = [
+    ["no object", [1], "MODEL_CONFIG_INVALID", /must hold an object.*found \[1\] \(config\.json\)/],
+    ["no model_type", { ...smolLm2, model_type: undefined }, "MODEL_CONFIG_INVALID", /model_type/],
+    ...["qwen3", "gemma3_text", "phi3", "mixtral", "llava"].map(
+      (model_type): [string, unknown, string, RegExp] => [
+        model_type,
+        { ...smolLm2, model_type },
+        "MODEL_UNSUPPORTED",
+        new RegExp(`model_type "${model_type}" is not supported: expected llama.*mistral or qwen2`),
+      ],
+    ),
+    ...["yarn", "dynamic", "longrope"].map((rope_type): [string, unknown, string, RegExp] => [
+      rope_type,
+      { ...smolLm2, rope_scaling: { rope_type, factor: 4 } },
+      "MODEL_UNSUPPORTED",
+      new RegExp(`rope type "${rope_type}" is not supported: expected default, linear or llama3`),
+    ]),
+    ...["gptq", "bitsandbytes"].map((quant_method): [string, unknown, string, RegExp] => [
+      quant_method,
+      { ...smolLm2, quantization_config: { quant_method, bits: 4 } },
+      "MODEL_UNSUPPORTED",
+      new RegExp(`weights quantized by ${quant_method} cannot be read`),
+    ]),
+    [
+      "a classifier",
+      { ...smolLm2, architectures: ["LlamaForSequenceClassification"] },
+      "MODEL_UNSUPPORTED",
+      /not a causal language model.*LlamaForSequenceClassification/,
+    ],
+    ["gelu", { ...smolLm2, hidden_act: "gelu" }, "MODEL_UNSUPPORTED", /hidden_act "gelu"/],
+    [
+      "a mistral window shorter than the context",
+      { ...smolLm2, model_type: "mistral", sliding_window: 4096 },
+      "MODEL_UNSUPPORTED",
+      /sliding-window attention.*max_position_embeddings \(8192\), found sliding_window 4096/,
+    ],
+    [
+      "mistral's default window",
+      { ...smolLm2, model_type: "mistral" },
+      "MODEL_UNSUPPORTED",
+      /found sliding_window 4096/,
+    ],
+    [
+      "a qwen2 window",
+      { ...qwen2, use_sliding_window: true },
+      "MODEL_UNSUPPORTED",
+      /use_sliding_window false/,
+    ],
+    [
+      "sliding layers",
+      { ...qwen2, layer_types: ["full_attention", "sliding_attention"] },
+      "MODEL_UNSUPPORTED",
+      /layer type "sliding_attention"/,
+    ],
+    [
+      "partial rotation",
+      { ...smolLm2, partial_rotary_factor: 0.5 },
+      "MODEL_UNSUPPORTED",
+      /partial_rotary_factor 1, found 0\.5/,
+    ],
+    ["no vocab_size", { ...smolLm2, vocab_size: undefined }, "MODEL_CONFIG_INVALID", /vocab_size/],
+    [
+      "text for a number",
+      { ...smolLm2, hidden_size: "576" },
+      "MODEL_CONFIG_INVALID",
+      /hidden_size/,
+    ],
+    ["a fraction", { ...smolLm2, hidden_size: 576.5 }, "MODEL_CONFIG_INVALID", /hidden_size/],
+    [
+      "zero layers",
+      { ...smolLm2, num_hidden_layers: 0 },
+      "MODEL_CONFIG_INVALID",
+      /num_hidden_layers/,
+    ],
+    ["1e12 layers", { ...smolLm2, num_hidden_layers: 1e12 }, "MODEL_CONFIG_INVALID", /<=2048/],
+    [
+      "a huge vocabulary",
+      { ...smolLm2, vocab_size: 2 ** 40 },
+      "MODEL_CONFIG_INVALID",
+      /vocab_size/,
+    ],
+    [
+      "a huge head_dim",
+      { ...smolLm2, head_dim: 2 ** 31 },
+      "MODEL_CONFIG_INVALID",
+      /head_dim is missing or invalid/,
+    ],
+    ["an odd head_dim", { ...smolLm2, head_dim: 63 }, "MODEL_CONFIG_INVALID", /found 63/],
+    ["a broken head_dim", { ...smolLm2, hidden_size: 577 }, "MODEL_CONFIG_INVALID", /found 64\.1/],
+    ["kv heads", { ...smolLm2, num_key_value_heads: 4 }, "MODEL_CONFIG_INVALID", /divisor.*\(9\)/],
+    ["a negative eos", { ...smolLm2, eos_token_id: -1 }, "MODEL_CONFIG_INVALID", /eos_token_id/],
+    ["a negative theta", { ...smolLm2, rope_theta: -1 }, "MODEL_CONFIG_INVALID", /rope_theta/],
+    [
+      "linear without factor",
+      { ...smolLm2, rope_scaling: { type: "linear" } },
+      "MODEL_CONFIG_INVALID",
+      /rope_scaling\.factor is missing or invalid: expected a number above 0, found nothing/,
+    ],
+    [
+      "llama3 with crossed factors",
+      { ...smolLm2, rope_scaling: { ...llama3Rope, high_freq_factor: 1 } },
+      "MODEL_CONFIG_INVALID",
+      /high_freq_factor is too small: expected more than low_freq_factor \(1\), found 1/,
+    ],
+  ];
+  it.each(cases)("%s", (_, json, code, text) => {
+    const error = catchError(() => parse(json));
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(text);
+    expect(error.message).not.toContain("\n");
+  });
+
+  it("a broken generation_config.json, naming that file", () => {
+    const error = catchError(() => parse(smolLm2, { eos_token_id: "</s>" }));
+    expect(error.code).toBe("MODEL_CONFIG_INVALID");
+    expect(error.message).toMatchInlineSnapshot(`"eos_token_id is missing or invalid: expected (number | Array), found "</s>" (generation_config.json)"`);
+  });
+});
+
+describe("listLinears", () => {
+  it("lists q, k, v, o, gate, up, down per layer in order, then lm_head, with [out, in]", () => {
+    const linears = listLinears(parse(qwen2));
+    expect(linears).toHaveLength(28 * 7 + 1);
+    expect(linears.slice(7, 14).map((l) => [l.path, l.layer, l.rows, l.cols])).toEqual([
+      ["model.layers.1.self_attn.q_proj", 1, 1536, 1536],
+      ["model.layers.1.self_attn.k_proj", 1, 256, 1536],
+      ["model.layers.1.self_attn.v_proj", 1, 256, 1536],
+      ["model.layers.1.self_attn.o_proj", 1, 1536, 1536],
+      ["model.layers.1.mlp.gate_proj", 1, 8960, 1536],
+      ["model.layers.1.mlp.up_proj", 1, 8960, 1536],
+      ["model.layers.1.mlp.down_proj", 1, 1536, 8960],
+    ]);
+    const head = { path: "lm_head", layer: -1, name: "lm_head", rows: 151936, cols: 1536 };
+    expect(linears.at(-1)).toEqual(head);
+  });
+});
+
+function catchError(run: () => unknown): TureenError {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof TureenError) return error;
+    throw error;
+  }
+  throw new Error("nothing was thrown");
+}
