@@ -1,0 +1,297 @@
+// The reference backend: plain TypeScript that defines the meaning of every operation. f32 storage, f64 sums, no speed.
+// Operations run when they are called.
+import { TureenError } from "../../errors.ts";
+import type {
+  Backend,
+  Handle,
+  KvCache,
+  KvCacheOptions,
+  LinearOutput,
+  Matrix,
+  MatrixSource,
+  Rope,
+  RopeOptions,
+  Segment,
+  SegmentData,
+  Tensor,
+  Vector,
+  WeightType,
+} from "../backend.ts";
+import { dequantize } from "../quantize.ts";
+import { ropeFrequencies } from "../rope-frequencies.ts";
+import { allocate } from "./allocate.ts";
+import { attend, rotate } from "./attention.ts";
+import {
+  packRows,
+  ReferenceKvCache,
+  ReferenceMatrix,
+  ReferenceRope,
+  ReferenceSegment,
+  ReferenceTensor,
+  ReferenceVector,
+} from "./handles.ts";
+import { linear } from "./linear.ts";
+import { checkFinite, readMatrix } from "./read-matrix.ts";
+
+/** Creates the backend that is slow and obvious; it runs on every host. */
+export function createReferenceBackend(): Backend {
+  return new ReferenceBackend();
+}
+
+class ReferenceBackend implements Backend {
+  readonly name = "reference";
+  readonly build = "typescript";
+  readonly threads = 1;
+  readonly #live = new Set<Handle>();
+  #disposed = false;
+
+  async loadMatrix(source: MatrixSource, type: WeightType): Promise<Matrix> {
+    this.#checkDisposed();
+    const { rows, cols } = source;
+    check(isSize(rows) && isSize(cols), `loadMatrix: ${source.name} has shape [${rows}, ${cols}]`);
+    const data = await readMatrix(source, type);
+    return this.#keep(new ReferenceMatrix(rows, cols, type, data));
+  }
+
+  async replaceMatrix(matrix: Matrix, source: MatrixSource): Promise<void> {
+    const target = this.#own(matrix, ReferenceMatrix);
+    const { rows, cols } = source;
+    check(
+      rows === target.rows && cols === target.cols,
+      `replaceMatrix: ${source.name} is [${rows}, ${cols}], not [${target.rows}, ${target.cols}]`,
+    );
+    const data = await readMatrix(source, target.type);
+    this.#own(matrix, ReferenceMatrix).data = data;
+  }
+
+  loadVector(name: string, values: Float32Array): Vector {
+    checkFinite(name, values, values.length);
+    return this.#keep(new ReferenceVector(values.slice()));
+  }
+
+  loadSegment(segment: SegmentData, base: WeightType): Segment {
+    const { name, rank, rows, cols, a, b, bias } = segment;
+    check(isSize(rank) && isSize(rows) && isSize(cols), `loadSegment: ${name} has an empty shape`);
+    check(a.length === rank * cols, `loadSegment: ${name}: A has ${a.length} numbers`);
+    check(b.length === rows * rank, `loadSegment: ${name}: B has ${b.length} numbers`);
+    check(
+      (bias?.length ?? rows) === rows,
+      `loadSegment: ${name}: bias has ${bias?.length} numbers`,
+    );
+    checkFinite(`${name} (A)`, a, cols);
+    checkFinite(`${name} (B)`, b, rank);
+    if (bias !== undefined) checkFinite(`${name} (bias)`, bias, rows);
+    const type = base === "f32" ? "f32" : "q8";
+    return this.#keep(
+      new ReferenceSegment(
+        segment,
+        packRows(a, rank, cols, type),
+        packRows(b, rows, rank, type),
+        bias?.slice(),
+      ),
+    );
+  }
+
+  createTensor(rows: number, cols: number): Tensor {
+    check(isSize(rows) && isSize(cols), `createTensor: shape [${rows}, ${cols}]`);
+    return this.#keep(
+      allocate(`activations [${rows}, ${cols}]`, () => new ReferenceTensor(rows, cols)),
+    );
+  }
+
+  createKvCache({ layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
+    check([layers, kvHeads, headDim, length].every(isSize), "createKvCache: an empty shape");
+    const create = (): ReferenceKvCache => new ReferenceKvCache(layers, kvHeads, headDim, length);
+    return this.#keep(allocate(`a KV cache of ${length} positions`, create));
+  }
+
+  createRope({ headDim, theta, scaling, length }: RopeOptions): Rope {
+    check(isSize(length), `createRope: length ${length}`);
+    check(isSize(headDim) && headDim % 2 === 0, `createRope: headDim ${headDim} is not even`);
+    const frequencies = ropeFrequencies(headDim, theta, scaling, Math.pow);
+    const create = (): ReferenceRope => new ReferenceRope(headDim, length, frequencies);
+    return this.#keep(allocate(`rotary tables of ${length} positions`, create));
+  }
+
+  free(handle: Handle): void {
+    this.#own(handle, Object);
+    this.#live.delete(handle);
+  }
+
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
+    const to = this.#own(out, ReferenceTensor);
+    const { data, rows, cols } = this.#own(table, ReferenceMatrix);
+    check(to.cols === cols, `embed: table has ${cols} columns, out ${to.cols}`);
+    checkRows("embed", "out", to, ids.length);
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i]!;
+      check(Number.isInteger(id) && id >= 0 && id < rows, `embed: id ${id} outside 0..${rows - 1}`);
+      for (let c = 0; c < cols; c++) {
+        to.data[i * cols + c] =
+          data instanceof Float32Array ? data[id * cols + c]! : dequantize(data, id, c);
+      }
+    }
+  }
+
+  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
+    const to = this.#own(out, ReferenceTensor);
+    const { data, cols } = this.#ownRows("rmsNorm", "x", x, n);
+    const { data: scale, length } = this.#own(weight, ReferenceVector);
+    check(
+      to.cols === cols && length === cols,
+      `rmsNorm: x ${cols}, out ${to.cols}, weight ${length}`,
+    );
+    checkRows("rmsNorm", "out", to, n);
+    for (let i = 0; i < n; i++) {
+      let squares = 0;
+      for (let c = 0; c < cols; c++) squares += data[i * cols + c]! ** 2;
+      const norm = 1 / Math.sqrt(squares / cols + eps);
+      for (let c = 0; c < cols; c++) {
+        to.data[i * cols + c] = data[i * cols + c]! * norm * scale[c]!;
+      }
+    }
+  }
+
+  linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row = 0): void {
+    const { data, cols } = this.#own(x, ReferenceTensor);
+    check(Number.isInteger(row) && row >= 0, `linear: row ${row}`);
+    checkRows("linear", "x", x, row + n);
+    const tasks = outputs.map(({ out, weight, bias, bank, accumulate = false }) => {
+      const to = this.#ownRows("linear", "out", out, n);
+      const matrix = this.#own(weight, ReferenceMatrix);
+      const { rows } = matrix;
+      check(out !== x, "linear: out is x");
+      check(matrix.cols === cols, `linear: weight has ${matrix.cols} columns, x ${cols}`);
+      check(to.cols === rows, `linear: weight has ${rows} rows, out ${to.cols} columns`);
+      check((bias?.length ?? rows) === rows, `linear: bias has ${bias?.length} of ${rows} numbers`);
+      const resolved = bank.map(({ segment: handle, m }) => {
+        const segment = this.#own(handle, ReferenceSegment);
+        check(
+          segment.rows === rows && segment.cols === cols,
+          `linear: segment [${segment.rows}, ${segment.cols}] beside weight [${rows}, ${cols}]`,
+        );
+        check(
+          segment.a instanceof Float32Array === (matrix.type === "f32"),
+          `linear: segment was packed for another weight type than ${matrix.type}`,
+        );
+        return { segment, m: Math.fround(m) };
+      });
+      const addend = bias && this.#own(bias, ReferenceVector).data;
+      return { out: to.data, rows, weight: matrix.data, bias: addend, bank: resolved, accumulate };
+    });
+    check(new Set(outputs.map(({ out }) => out)).size === tasks.length, "linear: outs overlap");
+    linear(data, cols, row, n, tasks);
+  }
+
+  rope(x: Tensor, n: number, rope: Rope, position: number): void {
+    const { data, cols } = this.#ownRows("rope", "x", x, n);
+    const tables = this.#own(rope, ReferenceRope);
+    check(cols % tables.headDim === 0, `rope: ${cols} columns, heads of ${tables.headDim}`);
+    checkPositions("rope", position, n, tables.length);
+    rotate(data, cols, n, tables, position);
+  }
+
+  writeKv(cache: KvCache, layer: number, k: Tensor, v: Tensor, position: number, n: number): void {
+    const to = this.#own(cache, ReferenceKvCache);
+    const keys = this.#ownRows("writeKv", "k", k, n);
+    const values = this.#ownRows("writeKv", "v", v, n);
+    const cols = to.kvHeads * to.headDim;
+    check(keys.cols === cols && values.cols === cols, `writeKv: k ${keys.cols}, v ${values.cols}`);
+    check(to.keys[layer] !== undefined, `writeKv: layer ${layer} of ${to.layers}`);
+    checkPositions("writeKv", position, n, to.length);
+    to.keys[layer]!.set(keys.data.subarray(0, n * cols), position * cols);
+    to.values[layer]!.set(values.data.subarray(0, n * cols), position * cols);
+  }
+
+  attention(
+    out: Tensor,
+    q: Tensor,
+    cache: KvCache,
+    layer: number,
+    position: number,
+    n: number,
+  ): void {
+    const to = this.#ownRows("attention", "out", out, n);
+    const query = this.#ownRows("attention", "q", q, n);
+    const from = this.#own(cache, ReferenceKvCache);
+    check(out !== q, "attention: out is q");
+    check(to.cols === query.cols, `attention: q has ${query.cols} columns, out ${to.cols}`);
+    check(
+      query.cols % (from.headDim * from.kvHeads) === 0,
+      `attention: q has ${query.cols} columns for ${from.kvHeads} KV heads of ${from.headDim}`,
+    );
+    check(from.keys[layer] !== undefined, `attention: layer ${layer} of ${from.layers}`);
+    checkPositions("attention", position, n, from.length);
+    attend(to.data, query.data, query.cols, from, layer, position, n);
+  }
+
+  siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+    const to = this.#ownRows("siluMul", "out", out, n);
+    const z = this.#ownRows("siluMul", "gate", gate, n);
+    const y = this.#ownRows("siluMul", "up", up, n);
+    check(to.cols === z.cols && y.cols === z.cols, `siluMul: ${to.cols}, ${z.cols}, ${y.cols}`);
+    for (let i = 0; i < n * z.cols; i++) {
+      to.data[i] = (z.data[i]! / (1 + Math.exp(-z.data[i]!))) * y.data[i]!;
+    }
+  }
+
+  async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {
+    const { data, cols } = this.#own(x, ReferenceTensor);
+    check(Number.isInteger(row) && row >= 0, `read: row ${row}`);
+    checkRows("read", "x", x, row + nRows);
+    const rows = data.subarray(row * cols, (row + nRows) * cols);
+    if (into === undefined) return rows.slice();
+    check(into.length >= rows.length, `read: ${into.length} places for ${rows.length} numbers`);
+    into.set(rows);
+    return into;
+  }
+
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    this.#live.clear();
+  }
+
+  #keep<H extends Handle>(handle: H): H {
+    this.#checkDisposed();
+    this.#live.add(handle);
+    return handle;
+  }
+
+  /** The handle, if it is this backend's and alive. */
+  #own<H>(handle: Handle, type: new (...args: never[]) => H): H {
+    this.#checkDisposed();
+    check(handle instanceof type, `this ${handle.kind} belongs to another backend`);
+    check(this.#live.has(handle), `this ${handle.kind} was freed, or belongs to another backend`);
+    return handle as H;
+  }
+
+  #ownRows(operation: string, what: string, handle: Tensor, n: number): ReferenceTensor {
+    const tensor = this.#own(handle, ReferenceTensor);
+    checkRows(operation, what, tensor, n);
+    return tensor;
+  }
+
+  #checkDisposed(): void {
+    if (this.#disposed) throw new TureenError("DISPOSED", "the backend was disposed");
+  }
+}
+
+/** A failed check is a mistake of the calling code, never of the user's input: a plain error. */
+function check(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new Error(message);
+}
+
+function checkRows(operation: string, what: string, { rows }: Tensor, n: number): void {
+  check(Number.isInteger(n) && n >= 0 && n <= rows, `${operation}: ${n} rows of ${what}'s ${rows}`);
+}
+
+function checkPositions(operation: string, position: number, n: number, length: number): void {
+  check(
+    Number.isInteger(position) && position >= 0 && position + n <= length,
+    `${operation}: positions ${position}..${position + n - 1} of ${length}`,
+  );
+}
+
+function isSize(n: number): boolean {
+  return Number.isSafeInteger(n) && n > 0;
+}

@@ -1,0 +1,47 @@
+// Brings a matrix from its source into f32 or quantized rows, a piece at a time.
+import { TureenError } from "../../errors.ts";
+import { toFloat32 } from "../../formats/float.ts";
+import type { MatrixSource, WeightType } from "../backend.ts";
+import { createQuantizedRows, quantizeRow } from "../quantize.ts";
+import { allocate } from "./allocate.ts";
+import type { Rows } from "./handles.ts";
+
+/** Bytes that one read of a source asks for, about. */
+const PIECE_BYTES = 1 << 20;
+
+/** Reads all rows in order. @throws TureenError `WEIGHTS_NOT_FINITE`, and what the source throws */
+export async function readMatrix(source: MatrixSource, type: WeightType): Promise<Rows> {
+  const { rows, cols, dtype } = source;
+  const out = allocate(source.name, () =>
+    type === "f32" ? new Float32Array(rows * cols) : createQuantizedRows(rows, cols, type),
+  );
+  const rowBytes = cols * (dtype === "F32" ? 4 : 2);
+  const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  for (let start = 0; start < rows; start += step) {
+    const n = Math.min(step, rows - start);
+    const piece = toFloat32(await source.read(start, n), dtype);
+    if (piece.length !== n * cols) {
+      throw new Error(
+        `${source.name}: rows ${start}..${start + n} came as ${piece.length} numbers`,
+      );
+    }
+    checkFinite(source.name, piece, cols, start);
+    if (out instanceof Float32Array) {
+      out.set(piece, start * cols);
+    } else {
+      for (let i = 0; i < n; i++) quantizeRow(out, start + i, piece, i * cols);
+    }
+  }
+  return out;
+}
+
+/** @throws TureenError `WEIGHTS_NOT_FINITE`, naming the tensor and the first bad row. */
+export function checkFinite(name: string, values: Float32Array, cols: number, firstRow = 0): void {
+  const bad = values.findIndex((value) => !Number.isFinite(value));
+  if (bad === -1) return;
+  throw new TureenError("WEIGHTS_NOT_FINITE", `${name} holds a number that is not finite`, {
+    found: String(values[bad]),
+    where: `row ${firstRow + Math.floor(bad / cols)}, column ${bad % cols}`,
+    hint: "The file is damaged, or was saved from a training run that diverged",
+  });
+}
