@@ -1,0 +1,231 @@
+// A checkpoint's tensors become a decoder's weights: names found, shapes checked against the config, everything packed by
+// the backend. Reads whole rows by range, so that no tensor lies in memory twice. Knows nothing of file formats.
+import type {
+  Backend,
+  Handle,
+  Matrix,
+  MatrixSource,
+  Vector,
+  WeightType,
+} from "../backend/backend.ts";
+import { TureenError, throwIfAborted } from "../errors.ts";
+import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
+import { toFloat32 } from "../formats/float.ts";
+import { type LinearInfo, listLinears, type ModelConfig } from "./config.ts";
+import { TensorNames } from "./tensor-names.ts";
+
+/** One linear layer's packed weight. */
+export interface LinearWeights {
+  readonly info: LinearInfo;
+  /** [info.rows, info.cols] */
+  readonly matrix: Matrix;
+  /** [info.rows] */
+  readonly bias: Vector | undefined;
+  /** Reads the weight from the checkpoint again (fold, unfold). The checkpoint must still be open. */
+  readonly source: () => MatrixSource;
+}
+
+/** The weights of one decoder layer. */
+export interface LayerWeights {
+  /** `input_layernorm` [hiddenSize] */
+  readonly attentionNorm: Vector;
+  readonly qProj: LinearWeights;
+  readonly kProj: LinearWeights;
+  readonly vProj: LinearWeights;
+  readonly oProj: LinearWeights;
+  /** `post_attention_layernorm` [hiddenSize] */
+  readonly mlpNorm: Vector;
+  readonly gateProj: LinearWeights;
+  readonly upProj: LinearWeights;
+  readonly downProj: LinearWeights;
+}
+
+export interface DecoderWeights {
+  /** [vocabSize, hiddenSize] */
+  readonly embedding: Matrix;
+  readonly layers: readonly LayerWeights[];
+  /** [hiddenSize] */
+  readonly norm: Vector;
+  /** [vocabSize, hiddenSize]; with tied embeddings its matrix is `embedding` itself */
+  readonly lmHead: LinearWeights;
+  /** The same linear layers by `LinearInfo.path`, in model order. */
+  readonly linears: ReadonlyMap<string, LinearWeights>;
+  /** Of all weights, as packed. */
+  readonly nBytes: number;
+  /** Releases all of them. */
+  free(): void;
+}
+
+export interface LoadWeightsOptions {
+  /** How matrices are held. Norms and biases are always f32. Default `none`: f32 */
+  readonly quantize?: "none" | "q8" | "q4";
+  /** Called after every read, in bytes of the checkpoint. */
+  readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Loads a Llama-family decoder. Tensor names may lack the prefix `model.`. Ends with nothing allocated if it fails.
+ * @throws TureenError `MODEL_TENSOR_MISSING`, `MODEL_TENSOR_MISMATCH`, `FORMAT_UNSUPPORTED`, `WEIGHTS_NOT_FINITE`,
+ * `OUT_OF_MEMORY`, `ABORTED`, and what reading throws
+ */
+export async function loadWeights(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  backend: Backend,
+  options: LoadWeightsOptions = {},
+): Promise<DecoderWeights> {
+  const loader = new Loader(checkpoint, config, backend, options);
+  try {
+    return await loader.load();
+  } catch (error) {
+    loader.free();
+    throw error;
+  }
+}
+
+/**
+ * A tensor [rows, cols] of a checkpoint as a backend reads it.
+ * @param onRead called with the bytes of each read
+ */
+export function tensorSource(
+  checkpoint: Checkpoint,
+  name: string,
+  signal?: AbortSignal,
+  onRead?: (nBytes: number) => void,
+): MatrixSource {
+  const info = checkpoint.tensors.get(name);
+  if (info?.shape.length !== 2) throw new Error(`${name} is not a matrix of ${checkpoint.name}`);
+  const dtype = floatDType(info);
+  const [rows, cols] = info.shape as [number, number];
+  const rowBytes = cols * (dtype === "F32" ? 4 : 2);
+  return {
+    name,
+    rows,
+    cols,
+    dtype,
+    async read(rowStart: number, nRows: number): Promise<Uint8Array> {
+      throwIfAborted(signal);
+      const nBytes = nRows * rowBytes;
+      const bytes = await checkpoint.read(name, rowStart * rowBytes, nBytes, { signal });
+      onRead?.(nBytes);
+      return bytes;
+    },
+  };
+}
+
+class Loader {
+  readonly #checkpoint: Checkpoint;
+  readonly #config: ModelConfig;
+  readonly #backend: Backend;
+  readonly #type: WeightType;
+  readonly #onProgress: ((bytesDone: number, bytesTotal: number) => void) | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #names: TensorNames;
+  readonly #loaded: Handle[] = [];
+  #nBytes = 0;
+  #bytesDone = 0;
+  #bytesTotal = 0;
+
+  constructor(
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    backend: Backend,
+    { quantize = "none", onProgress, signal }: LoadWeightsOptions,
+  ) {
+    this.#checkpoint = checkpoint;
+    this.#config = config;
+    this.#backend = backend;
+    this.#type = quantize === "none" ? "f32" : quantize;
+    this.#onProgress = onProgress;
+    this.#signal = signal;
+    this.#names = new TensorNames(checkpoint, config);
+  }
+
+  /** Every name and shape is checked before the first byte is read. */
+  async load(): Promise<DecoderWeights> {
+    const config = this.#config;
+    this.#names.check();
+    this.#bytesTotal = this.#names.totalBytes();
+    const embedding = await this.#matrix("model.embed_tokens.weight");
+    const linears = new Map<string, LinearWeights>();
+    for (const info of listLinears(config))
+      linears.set(info.path, await this.#linear(info, embedding));
+    const layers: LayerWeights[] = [];
+    for (let layer = 0; layer < config.layers; layer++) {
+      const prefix = `model.layers.${layer}`;
+      const linear = (name: string): LinearWeights => linears.get(`${prefix}.${name}`)!;
+      layers.push({
+        attentionNorm: await this.#vector(`${prefix}.input_layernorm.weight`),
+        qProj: linear("self_attn.q_proj"),
+        kProj: linear("self_attn.k_proj"),
+        vProj: linear("self_attn.v_proj"),
+        oProj: linear("self_attn.o_proj"),
+        mlpNorm: await this.#vector(`${prefix}.post_attention_layernorm.weight`),
+        gateProj: linear("mlp.gate_proj"),
+        upProj: linear("mlp.up_proj"),
+        downProj: linear("mlp.down_proj"),
+      });
+    }
+    return {
+      embedding,
+      layers,
+      norm: await this.#vector("model.norm.weight"),
+      lmHead: linears.get("lm_head")!,
+      linears,
+      nBytes: this.#nBytes,
+      free: () => this.free(),
+    };
+  }
+
+  free(): void {
+    for (const handle of this.#loaded.splice(0)) this.#backend.free(handle);
+  }
+
+  async #linear(info: LinearInfo, embedding: Matrix): Promise<LinearWeights> {
+    const tied = info.path === "lm_head" && this.#config.tieWordEmbeddings;
+    const name = tied ? "model.embed_tokens.weight" : `${info.path}.weight`;
+    const matrix = tied ? embedding : await this.#matrix(name);
+    const biasName = `${info.path}.bias`;
+    const bias = this.#names.expects(biasName) ? await this.#vector(biasName) : undefined;
+    const found = this.#names.find(name).name;
+    return { info, matrix, bias, source: () => tensorSource(this.#checkpoint, found) };
+  }
+
+  async #matrix(name: string): Promise<Matrix> {
+    throwIfAborted(this.#signal);
+    const found = this.#names.find(name).name;
+    const onRead = (nBytes: number): void => this.#progress(nBytes);
+    const source = tensorSource(this.#checkpoint, found, this.#signal, onRead);
+    const matrix = await this.#backend.loadMatrix(source, this.#type);
+    this.#nBytes += matrix.nBytes;
+    this.#loaded.push(matrix);
+    return matrix;
+  }
+
+  async #vector(name: string): Promise<Vector> {
+    throwIfAborted(this.#signal);
+    const info = this.#names.find(name);
+    const bytes = await this.#checkpoint.read(info.name, 0, info.nBytes, { signal: this.#signal });
+    const vector = this.#backend.loadVector(info.name, toFloat32(bytes, floatDType(info)));
+    this.#progress(info.nBytes);
+    this.#nBytes += 4 * vector.length;
+    this.#loaded.push(vector);
+    return vector;
+  }
+
+  #progress(nBytes: number): void {
+    this.#bytesDone += nBytes;
+    this.#onProgress?.(this.#bytesDone, this.#bytesTotal);
+  }
+}
+
+function floatDType({ name, dtype, file }: TensorInfo): MatrixSource["dtype"] {
+  if (dtype === "F32" || dtype === "F16" || dtype === "BF16") return dtype;
+  throw new TureenError("FORMAT_UNSUPPORTED", `${name} has an unsupported type`, {
+    expected: "F32, F16 or BF16",
+    found: dtype,
+    where: file,
+    hint: "Convert the model to one of these types first",
+  });
+}
