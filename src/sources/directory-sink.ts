@@ -1,0 +1,42 @@
+// Writes files into a directory with `node:fs` (Node, Deno, Bun). Each goes to a temporary name first and is renamed when it
+// is complete, so a failure leaves no half-written file.
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { TureenError } from "../errors.ts";
+import type { FileSink } from "./sink.ts";
+
+/** The directory is made when the first file is written. */
+export function createDirectorySink(directory: string | URL): FileSink {
+  const root =
+    directory instanceof URL || directory.startsWith("file:")
+      ? fileURLToPath(directory)
+      : directory;
+  return {
+    name: root,
+    async write(path, content) {
+      const target = join(root, path);
+      const partial = `${target}.partial`;
+      try {
+        await mkdir(root, { recursive: true });
+        const file = await open(partial, "w");
+        try {
+          for await (const piece of content) await file.writeFile(piece);
+        } finally {
+          await file.close();
+        }
+        await rename(partial, target);
+      } catch (cause) {
+        await rm(partial, { force: true }).catch(() => {});
+        if (cause instanceof TureenError) throw cause;
+        const found = cause instanceof Error ? cause.message : String(cause);
+        throw new TureenError(
+          "SOURCE_WRITE_FAILED",
+          "cannot write",
+          { found, where: target },
+          { cause },
+        );
+      }
+    },
+  };
+}

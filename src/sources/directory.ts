@@ -1,0 +1,101 @@
+// Folders on a disk, through node:fs (Node, Deno, Bun). The module is imported only when a path is opened, so bundles for
+// browsers carry no file system.
+import type { FileHandle } from "node:fs/promises";
+import { TureenError } from "../errors.ts";
+import { createByteSource, shortRead } from "./byte-source.ts";
+import { checkPath } from "./path.ts";
+import type { ByteSource, FileSet } from "./source.ts";
+
+/** Hosts refuse single reads of 2 GiB and more. */
+const MAX_READ = 1 << 30;
+
+type FileSystem = typeof import("node:fs/promises");
+
+/**
+ * Opens a folder.
+ * @param path a path, or a `file:` URL
+ * @throws TureenError `SOURCE_NOT_FOUND` if there is none, or if it is a file
+ */
+export async function openDirectory(path: string | URL): Promise<FileSet> {
+  const fs = await loadFileSystem();
+  const root = typeof path === "string" ? path : (await import("node:url")).fileURLToPath(path);
+  const stat = await fs.stat(root).catch((cause: unknown) => {
+    throw new TureenError("SOURCE_NOT_FOUND", `there is no folder ${root}`, {}, { cause });
+  });
+  if (!stat.isDirectory()) {
+    throw new TureenError("SOURCE_NOT_FOUND", `${root} is not a folder`, {
+      expected: "the folder that holds the files",
+      found: "a file",
+    });
+  }
+  const prefix = root.endsWith("/") ? root : `${root}/`;
+  return {
+    name: root,
+    async open(path) {
+      checkPath(path, root);
+      return openFile(fs, `${prefix}${path}`);
+    },
+  };
+}
+
+async function loadFileSystem(): Promise<FileSystem> {
+  const fs = await import("node:fs/promises").catch(() => undefined);
+  // Bundlers for browsers put an empty module in its place.
+  if (typeof fs?.open === "function") return fs;
+  throw new TureenError("SOURCE_NOT_FOUND", "this host has no file system", {
+    hint: "Pass an http(s) URL, Blobs or bytes.",
+  });
+}
+
+async function openFile(fs: FileSystem, path: string): Promise<ByteSource | undefined> {
+  let file: FileHandle;
+  try {
+    file = await fs.open(path, "r");
+  } catch (cause) {
+    const code = (cause as { code?: unknown }).code;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw unreadable(path, cause);
+  }
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile()) throw unreadable(path, new Error("not a regular file"));
+    return createByteSource(path, stat.size, {
+      read: (offset, nBytes) => readFully(file, path, offset, nBytes),
+      close: () => file.close(),
+    });
+  } catch (cause) {
+    await file.close();
+    throw cause instanceof TureenError ? cause : unreadable(path, cause);
+  }
+}
+
+async function readFully(
+  file: FileHandle,
+  path: string,
+  offset: number,
+  nBytes: number,
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(nBytes);
+  let done = 0;
+  while (done < nBytes) {
+    const length = Math.min(nBytes - done, MAX_READ);
+    const { bytesRead } = await file
+      .read(bytes, done, length, offset + done)
+      .catch((cause: unknown) => {
+        throw unreadable(path, cause);
+      });
+    if (bytesRead === 0) throw shortRead(path, nBytes, done);
+    done += bytesRead;
+  }
+  return bytes;
+}
+
+function unreadable(path: string, cause: unknown): TureenError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new TureenError(
+    "SOURCE_READ_FAILED",
+    `${path} could not be read: ${reason}`,
+    {},
+    { cause },
+  );
+}

@@ -1,0 +1,124 @@
+// The one door to files: whatever a caller names becomes a FileSet. Also reads the small JSON files beside the weights.
+import { TureenError } from "../errors.ts";
+import { openBlob } from "./blob.ts";
+import { openDirectory } from "./directory.ts";
+import { describeForeignContent } from "./foreign-content.ts";
+import { openHttp } from "./http.ts";
+import { openMemory } from "./memory.ts";
+import { checkPath } from "./path.ts";
+import type { ByteSource, FileSet, ReadOptions } from "./source.ts";
+
+/** Content of one file, for a set of files given by name. */
+export type FileContent = Uint8Array | ArrayBuffer | Blob | ByteSource;
+
+/**
+ * What every loader accepts: the path of a folder, an `http(s):` or `file:` URL of a folder, a FileSet, or contents by
+ * file name.
+ */
+export type FileSetInput = string | URL | FileSet | Readonly<Record<string, FileContent>>;
+
+/** tokenizer.json is the largest JSON file beside a model, up to some 35 MB today. */
+const MAX_JSON_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Opens a folder of files, wherever it lives. Nothing is read yet.
+ * @throws TureenError `SOURCE_NOT_FOUND`, `OPTION_INVALID`
+ */
+export async function openFileSet(input: FileSetInput, _options?: ReadOptions): Promise<FileSet> {
+  if (input instanceof URL) return openUrl(input);
+  if (typeof input === "string") {
+    if (input === "") throw invalidInput("an empty string");
+    return /^(https?|file):/i.test(input) ? openUrl(new URL(input)) : openDirectory(input);
+  }
+  if (typeof input !== "object" || input === null) throw invalidInput(typeof input);
+  if (isFileSet(input)) return input;
+  return openFiles(input);
+}
+
+function openUrl(url: URL): FileSet | Promise<FileSet> {
+  if (url.protocol === "http:" || url.protocol === "https:") return openHttp(url);
+  if (url.protocol === "file:") return openDirectory(url);
+  throw invalidInput(`a ${url.protocol} URL`);
+}
+
+function isFileSet(input: object): input is FileSet {
+  return "open" in input && typeof input.open === "function";
+}
+
+function openFiles(contents: Readonly<Record<string, FileContent>>): FileSet {
+  const files = new Map(Object.entries(contents));
+  for (const path of files.keys()) checkPath(path, "file names");
+  return {
+    name: "files in memory",
+    async open(path) {
+      checkPath(path, "files in memory");
+      const content = files.get(path);
+      return content === undefined ? undefined : openContent(path, content);
+    },
+  };
+}
+
+function openContent(path: string, content: FileContent): ByteSource {
+  if (content instanceof Uint8Array || content instanceof ArrayBuffer) {
+    return openMemory(path, content);
+  }
+  if (content instanceof Blob) return openBlob(path, content);
+  if (typeof content?.read === "function") {
+    // The caller owns it, and may have it opened again.
+    const { name, size } = content;
+    return { name, size, read: (...args) => content.read(...args), close: async () => {} };
+  }
+  throw invalidInput(`${typeof content} as the content of ${path}`);
+}
+
+function invalidInput(found: string): TureenError {
+  return new TureenError("OPTION_INVALID", "the source of files is not usable", {
+    expected: "a folder's path, an http(s) or file URL, a FileSet, or file contents by name",
+    found,
+  });
+}
+
+/**
+ * Reads and parses a JSON file.
+ * @returns its value, or `undefined` if there is no such file
+ * @throws TureenError `FORMAT_INVALID` if it is not JSON, with a word on Git LFS pointers and HTML pages
+ */
+export async function readJson(
+  files: FileSet,
+  path: string,
+  options?: ReadOptions,
+): Promise<unknown> {
+  const source = await files.open(path, options);
+  if (source === undefined) return undefined;
+  try {
+    if (source.size > MAX_JSON_BYTES) {
+      throw new TureenError("FORMAT_INVALID", `${path} is too large`, {
+        expected: `at most ${MAX_JSON_BYTES} bytes`,
+        found: `${source.size} bytes`,
+        where: source.name,
+      });
+    }
+    return parseJson(await source.read(0, source.size, options), path, source.name);
+  } finally {
+    await source.close();
+  }
+}
+
+function parseJson(bytes: Uint8Array, path: string, where: string): unknown {
+  const foreign = describeForeignContent(bytes);
+  if (foreign !== undefined) {
+    throw new TureenError("FORMAT_INVALID", `${path} is not what its name says`, {
+      expected: "JSON",
+      found: foreign.found,
+      where,
+      hint: foreign.hint,
+    });
+  }
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    const found = bytes.byteLength === 0 ? "an empty file" : (cause as Error).message;
+    const details = { expected: "JSON in UTF-8", found, where };
+    throw new TureenError("FORMAT_INVALID", `${path} cannot be parsed`, details, { cause });
+  }
+}
