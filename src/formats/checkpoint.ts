@@ -4,8 +4,21 @@ import type { ReadOptions } from "../sources/source.ts";
 
 /** Element types that tensors can have in a file, by safetensors' names. */
 export type DType =
-  | "F64" | "F32" | "F16" | "BF16" | "F8_E4M3" | "F8_E5M2"
-  | "I64" | "I32" | "I16" | "I8" | "U64" | "U32" | "U16" | "U8" | "BOOL";
+  | "F64"
+  | "F32"
+  | "F16"
+  | "BF16"
+  | "F8_E4M3"
+  | "F8_E5M2"
+  | "I64"
+  | "I32"
+  | "I16"
+  | "I8"
+  | "U64"
+  | "U32"
+  | "U16"
+  | "U8"
+  | "BOOL";
 
 /** What the header says of one tensor. */
 export interface TensorInfo {
