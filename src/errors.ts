@@ -13,6 +13,7 @@ export type ErrorCode =
   | "MODEL_TENSOR_MISSING"
   | "MODEL_TENSOR_MISMATCH" // a tensor whose shape disagrees with the config
   | "WEIGHTS_NOT_FINITE" // NaN or infinity in a weight tensor
+  | "LOGITS_NOT_FINITE" // the model computed NaN or infinity: broken weights, or soup weights far too large
   | "TOKENIZER_INVALID"
   | "ADAPTER_CONFIG_INVALID"
   | "ADAPTER_UNSUPPORTED" // DoRA and every PEFT type other than LoRA

@@ -1,0 +1,255 @@
+// Chooses the next token from logits. Deterministic on every host: IEEE arithmetic, our own exp and log (exp.ts), a specified
+// generator (random.ts), fixed orders of summation and of ties. Knows nothing of text or of models.
+import { TureenError } from "../errors.ts";
+import { exp, log } from "./exp.ts";
+import { type ResolvedSampling, resolveSampling, type SamplingOptions } from "./options.ts";
+import { Random } from "./random.ts";
+import { selectTop } from "./select-top.ts";
+
+/** A token with the natural logarithm of its probability. */
+export interface TokenLogprob {
+  readonly token: number;
+  readonly logprob: number;
+}
+
+/** What `sample` chose. */
+export interface SampledToken {
+  readonly token: number;
+  /** Under the model's own distribution, before any transform. Only with option `logprobs`. */
+  readonly logprob?: number;
+  /** The most probable tokens of that distribution, best first. Only with option `logprobs` above 0. */
+  readonly top?: readonly TokenLogprob[];
+}
+
+// Nucleus sampling looks at this many of the best tokens, then at 8 times as many, until they hold topP of the probability.
+const FIRST_NUCLEUS = 64;
+
+/**
+ * Samples one sequence: keeps its penalties' counts and its random stream.
+ *
+ * Scores are the logits, then: + logit bias; repetition penalty (divide positive, multiply negative; tokens of prompt and
+ * output); - presence - frequency · count (tokens of the output). Then greedy, or weights e^((score - max) / temperature)
+ * filtered by top-k, top-p and min-p in this order, and one draw in proportion to the weights left.
+ */
+export class Sampler {
+  readonly #options: ResolvedSampling;
+  readonly #vocabSize: number;
+  readonly #random: Random;
+  /** Tokens of prompt and output. */
+  readonly #seen: Set<number> = new Set();
+  /** Occurrences in the output. */
+  readonly #counts: Map<number, number> = new Map();
+  // Allocated at first use, then reused for every token.
+  #scores: Float32Array | undefined; // [vocabSize]
+  #indices: Int32Array | undefined; // [<= vocabSize]
+  #weights: Float64Array | undefined; // [<= vocabSize]
+
+  /**
+   * @param vocabSize logits per token
+   * @throws TureenError `OPTION_INVALID`
+   */
+  constructor(options: SamplingOptions, vocabSize: number) {
+    this.#options = resolveSampling(options, vocabSize);
+    this.#vocabSize = vocabSize;
+    this.#random = new Random(this.#options.seed);
+  }
+
+  /** The seed in use, drawn or given. */
+  get seed(): number {
+    return this.#options.seed;
+  }
+
+  /** Counts tokens of the prompt for the repetition penalty. */
+  observe(tokens: Iterable<number>): void {
+    for (const token of tokens) this.#seen.add(token);
+  }
+
+  /** Counts a token of the output for all penalties. */
+  accept(token: number): void {
+    this.#seen.add(token);
+    this.#counts.set(token, (this.#counts.get(token) ?? 0) + 1);
+  }
+
+  /**
+   * Chooses a token; does not `accept` it.
+   * @param logits [vocabSize]; not changed. `-Infinity` excludes a token.
+   * @throws TureenError `LOGITS_NOT_FINITE` if one is NaN or +Infinity or all are -Infinity; `OPTION_INVALID` if biases and
+   * penalties exclude every token or leave the range of floats
+   */
+  sample(logits: Float32Array): SampledToken {
+    if (logits.length !== this.#vocabSize) {
+      throw new RangeError(`expected ${this.#vocabSize} logits, found ${logits.length}`);
+    }
+    const best = argmax(logits);
+    const scores = this.#transform(logits);
+    const bestScore = scores === logits ? best : argmaxOfTransformed(scores);
+    const token =
+      this.#options.temperature === 0 ? bestScore : this.#draw(scores, scores[bestScore]!);
+    return this.#options.logprobs < 0 ? { token } : this.#report(token, logits, logits[best]!);
+  }
+
+  #transform(logits: Float32Array): Float32Array {
+    const { logitBias, repetitionPenalty, presencePenalty, frequencyPenalty } = this.#options;
+    const repeats = repetitionPenalty !== 1 && this.#seen.size > 0;
+    const counts = (presencePenalty !== 0 || frequencyPenalty !== 0) && this.#counts.size > 0;
+    if (logitBias.length === 0 && !repeats && !counts) return logits;
+
+    this.#scores ??= new Float32Array(this.#vocabSize);
+    const scores = this.#scores;
+    scores.set(logits);
+    for (const [id, bias] of logitBias) scores[id]! += bias;
+    if (repeats) {
+      for (const id of this.#seen) {
+        const score = scores[id]!;
+        scores[id] = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;
+      }
+    }
+    if (counts) {
+      for (const [id, count] of this.#counts) {
+        scores[id]! -= presencePenalty + frequencyPenalty * count;
+      }
+    }
+    return scores;
+  }
+
+  #draw(scores: Float32Array, max: number): number {
+    const { temperature, topK, topP, minP } = this.#options;
+    const all = this.#vocabSize;
+    if ((topK === 0 || topK >= all) && topP === 1) {
+      return this.#drawFromAll(scores, max, temperature, minP);
+    }
+    // All three filters keep a prefix of the tokens in order of score. `size` tokens are in that order so far.
+    const limit = topK === 0 ? all : Math.min(topK, all);
+    let size = topP === 1 || topK > 0 ? limit : Math.min(FIRST_NUCLEUS, limit);
+    let kept = this.#weigh(scores, max, temperature, size);
+    if (topP < 1) {
+      const mass = topP * (topK > 0 ? this.#sum(kept) : totalWeight(scores, max, temperature));
+      let nucleus = this.#countToMass(kept, mass);
+      while (nucleus < 0 && kept === size && size < limit) {
+        size = Math.min(size * 8, limit);
+        kept = this.#weigh(scores, max, temperature, size);
+        nucleus = this.#countToMass(kept, mass);
+      }
+      if (nucleus > 0) kept = nucleus;
+    }
+    const weights = this.#weights!;
+    let total = 0;
+    let count = 0;
+    while (count < kept && weights[count]! >= minP) total += weights[count++]!;
+    let rest = this.#random.nextFloat() * total;
+    let i = 0;
+    while (i < count - 1 && rest >= weights[i]!) rest -= weights[i++]!;
+    return this.#indices![i]!;
+  }
+
+  /** No filter needs an order: draws in order of ids. */
+  #drawFromAll(scores: Float32Array, max: number, temperature: number, minP: number): number {
+    const weights = this.#reserve(this.#vocabSize);
+    let total = 0;
+    for (let id = 0; id < scores.length; id++) {
+      const weight = exp((scores[id]! - max) / temperature);
+      weights[id] = weight >= minP ? weight : 0;
+      total += weights[id]!;
+    }
+    let rest = this.#random.nextFloat() * total;
+    let last = 0;
+    for (let id = 0; id < scores.length; id++) {
+      const weight = weights[id]!;
+      if (weight === 0) continue;
+      if (rest < weight) return id;
+      rest -= weight;
+      last = id;
+    }
+    return last; // rounding used up the sum
+  }
+
+  /** Fills indices and weights with the `size` best tokens, best first. Returns how many of them have a weight above 0. */
+  #weigh(scores: Float32Array, max: number, temperature: number, size: number): number {
+    const weights = this.#reserve(size);
+    const indices = this.#indices!;
+    selectTop(scores, size, indices);
+    for (let i = 0; i < size; i++) {
+      const weight = exp((scores[indices[i]!]! - max) / temperature);
+      if (weight === 0) return i;
+      weights[i] = weight;
+    }
+    return size;
+  }
+
+  #sum(count: number): number {
+    let sum = 0;
+    for (let i = 0; i < count; i++) sum += this.#weights![i]!;
+    return sum;
+  }
+
+  /** The fewest best tokens that hold `mass`, or -1 if all `count` hold less. */
+  #countToMass(count: number, mass: number): number {
+    let sum = 0;
+    for (let i = 0; i < count; i++) {
+      sum += this.#weights![i]!;
+      if (sum >= mass) return i + 1;
+    }
+    return -1;
+  }
+
+  #reserve(size: number): Float64Array {
+    if (this.#weights === undefined || this.#weights.length < size) {
+      this.#weights = new Float64Array(size);
+      this.#indices = new Int32Array(size);
+    }
+    return this.#weights;
+  }
+
+  #report(token: number, logits: Float32Array, max: number): SampledToken {
+    const logTotal = log(totalWeight(logits, max, 1));
+    const logprob = (id: number): number => logits[id]! - max - logTotal;
+    if (this.#options.logprobs === 0) return { token, logprob: logprob(token) };
+    const size = this.#options.logprobs;
+    this.#reserve(size);
+    selectTop(logits, size, this.#indices!);
+    const top = Array.from(this.#indices!.subarray(0, size), (id) => ({
+      token: id,
+      logprob: logprob(id),
+    }));
+    return { token, logprob: logprob(token), top };
+  }
+}
+
+function totalWeight(scores: Float32Array, max: number, temperature: number): number {
+  let total = 0;
+  for (let id = 0; id < scores.length; id++) total += exp((scores[id]! - max) / temperature);
+  return total;
+}
+
+/** Index of the highest, the lowest among equals; -1 for NaN or where nothing is finite. */
+function findBest(scores: Float32Array): number {
+  let best = -1;
+  let max = Number.NEGATIVE_INFINITY;
+  for (let id = 0; id < scores.length; id++) {
+    const score = scores[id]!;
+    if (score > max) {
+      max = score;
+      best = id;
+    } else if (!(score <= max)) return -1;
+  }
+  return max === Number.POSITIVE_INFINITY ? -1 : best;
+}
+
+function argmax(logits: Float32Array): number {
+  const best = findBest(logits);
+  if (best >= 0) return best;
+  const wrong = logits.findIndex((x) => Number.isNaN(x) || x === Number.POSITIVE_INFINITY);
+  throw new TureenError("LOGITS_NOT_FINITE", "the model's logits are not finite", {
+    expected: "numbers below infinity",
+    found: wrong < 0 ? "-Infinity for every token" : `${logits[wrong]} for token ${wrong}`,
+    hint: "The model's arithmetic overflowed: check the weights, and whether the soup's weights are too large.",
+  });
+}
+
+function argmaxOfTransformed(scores: Float32Array): number {
+  const best = findBest(scores);
+  if (best >= 0) return best;
+  throw new TureenError("OPTION_INVALID", "logit bias and penalties leave no token to choose", {
+    expected: "a finite score for at least one token, and none above the range of 32-bit floats",
+  });
+}

@@ -1,0 +1,140 @@
+// A KV cache and what it holds: the tokens that were run, and the soup's numbers and base weights that they were run under.
+// Owns the rule that a cached prefix is used only where a fresh computation would give the same.
+import type { KvCache } from "../backend/backend.ts";
+import { TureenError } from "../errors.ts";
+import type { Decoder, LogitsWanted } from "../model/decoder.ts";
+import { BankState } from "../soup/bank-state.ts";
+import type { Soup } from "../soup/soup.ts";
+
+/** What sessions of one model share. */
+export interface SessionContext {
+  readonly decoder: Decoder;
+  /** Counts changes of the base weights (fold, unfold). */
+  readonly weightsVersion: number;
+  /** Runs one task at a time, in order of the calls: a pass, or a change of weights. */
+  run<T>(task: () => Promise<T>): Promise<T>;
+}
+
+/**
+ * A conversation's cache. Give it to several `generate` calls, and the longest common beginning of their prompts is computed
+ * once. If another soup is used, or the same with other weights, or weights were folded, everything is computed anew; also in
+ * the middle of a text, when a soup's weight changes while it is generated.
+ */
+export class Session {
+  readonly #context: SessionContext;
+  readonly #cache: KvCache;
+  readonly #state = new BankState();
+  #tokens: number[] = [];
+  #weightsVersion: number;
+  #inUse = false;
+  #disposed = false;
+
+  /**
+   * @internal use `model.createSession()`
+   * @throws TureenError `OUT_OF_MEMORY`
+   */
+  constructor(context: SessionContext, length: number) {
+    this.#context = context;
+    this.#weightsVersion = context.weightsVersion;
+    this.#cache = context.decoder.createCache(length);
+  }
+
+  /** Positions it can hold. */
+  get length(): number {
+    return this.#cache.length;
+  }
+
+  /** Tokens whose keys and values are cached. */
+  get tokens(): readonly number[] {
+    return this.#tokens;
+  }
+
+  /** Memory of the cache, in bytes. */
+  get nBytes(): number {
+    return this.#cache.nBytes;
+  }
+
+  /** Frees the cache. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#tokens = [];
+    this.#context.decoder.freeCache(this.#cache);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /**
+   * @internal claims the session for one text; the result gives it back
+   * @throws TureenError `OPTION_INVALID` if another text is being generated in it
+   */
+  acquire(): () => void {
+    this.#checkDisposed();
+    if (this.#inUse) {
+      throw new TureenError("OPTION_INVALID", "the session is in use", {
+        hint: "Finish or abort its other text first, or create another session.",
+      });
+    }
+    this.#inUse = true;
+    return () => {
+      this.#inUse = false;
+    };
+  }
+
+  /**
+   * @internal keeps the cached tokens that begin `prompt`, at least one token short of it
+   * @returns how many are kept
+   */
+  rewind(prompt: readonly number[]): number {
+    const limit = Math.min(this.#tokens.length, prompt.length - 1);
+    let common = 0;
+    while (common < limit && this.#tokens[common] === prompt[common]) common++;
+    this.#tokens.length = Math.max(common, 0);
+    return this.#tokens.length;
+  }
+
+  /**
+   * @internal appends tokens and runs them; if anything that the cached ones depend on has changed, runs those again too
+   * @returns logits of the last token, or of all `ids`
+   * @throws TureenError `PROMPT_TOO_LONG`, `TOKEN_OUT_OF_RANGE`, `ADAPTER_NOT_FOUND`, `ABORTED`, `DISPOSED`; the session
+   * stays usable
+   */
+  forward(
+    ids: readonly number[],
+    soup: Soup | undefined,
+    wanted: LogitsWanted = "last",
+    signal?: AbortSignal,
+  ): Promise<Float32Array | undefined> {
+    return this.#context.run(() => this.#forward(ids, soup, wanted, signal));
+  }
+
+  async #forward(
+    ids: readonly number[],
+    soup: Soup | undefined,
+    wanted: LogitsWanted,
+    signal: AbortSignal | undefined,
+  ): Promise<Float32Array | undefined> {
+    this.#checkDisposed();
+    const { decoder, weightsVersion } = this.#context;
+    const changed = this.#state.update(soup) || this.#weightsVersion !== weightsVersion;
+    const cache = this.#cache;
+    const banks = this.#state.banks;
+    const past = this.#tokens;
+    if (changed && past.length > 0) {
+      // Until the past has been run again, the cache mixes old and new.
+      this.#tokens = [];
+      await decoder.forward(past, 0, cache, banks, "none", signal);
+      this.#tokens = past;
+    }
+    this.#weightsVersion = weightsVersion;
+    const logits = await decoder.forward(ids, past.length, cache, banks, wanted, signal);
+    this.#tokens = past.concat(ids);
+    return logits;
+  }
+
+  #checkDisposed(): void {
+    if (this.#disposed) throw new TureenError("DISPOSED", "the session was disposed");
+  }
+}
