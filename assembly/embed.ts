@@ -1,0 +1,57 @@
+// Embedding lookup: out[i] = W[ids[i]], dequantized from the packed table. Split over threads by token.
+import { split } from "./layout";
+
+/**
+ * out     [n, cols] f32
+ * table   packed f32 weights [vocabulary, cols]
+ * ids     [n] i32, checked by the caller
+ */
+export function embed_f32(out: usize, table: usize, ids: usize, n: i32, cols: i32, tid: i32, threads: i32): void {
+  for (let i = split(n, tid, threads), end = split(n, tid + 1, threads); i < end; i++) {
+    const row = load<u32>(ids + (i << 2));
+    let w = table + usize(row >> 3) * (usize(cols) << 5) + ((row & 7) << 2);
+    let to = out + usize(i) * (cols << 2);
+    for (let col = 0; col < cols; col++) {
+      store<f32>(to, load<f32>(w));
+      w += 32;
+      to += 4;
+    }
+  }
+}
+
+/** As embed_f32, from q8: w = d q. */
+export function embed_q8(out: usize, table: usize, ids: usize, n: i32, cols: i32, tid: i32, threads: i32): void {
+  const blocks = (cols + 31) >> 5;
+  const lastQuads = (cols - ((blocks - 1) << 5) + 3) >> 2;
+  const tileBytes = usize(blocks - 1) * 288 + 32 + (lastQuads << 5);
+  for (let i = split(n, tid, threads), end = split(n, tid + 1, threads); i < end; i++) {
+    const row = load<u32>(ids + (i << 2));
+    const w = table + usize(row >> 3) * tileBytes;
+    const lane = (row & 7) << 2;
+    const to = out + usize(i) * (cols << 2);
+    for (let col = 0; col < cols; col++) {
+      const block = w + (col >> 5) * 288;
+      const q = load<i8>(block + 32 + (((col & 31) >> 2) << 5) + lane + (col & 3));
+      store<f32>(to + (col << 2), load<f32>(block + lane) * f32(q));
+    }
+  }
+}
+
+/** As embed_f32, from q4: w = d q + m. */
+export function embed_q4(out: usize, table: usize, ids: usize, n: i32, cols: i32, tid: i32, threads: i32): void {
+  const blocks = (cols + 31) >> 5;
+  const lastPairs = (cols - ((blocks - 1) << 5) + 7) >> 3;
+  const tileBytes = usize(blocks - 1) * 192 + 64 + (lastPairs << 5);
+  for (let i = split(n, tid, threads), end = split(n, tid + 1, threads); i < end; i++) {
+    const row = load<u32>(ids + (i << 2));
+    const w = table + usize(row >> 3) * tileBytes;
+    const lane = (row & 7) << 2;
+    const to = out + usize(i) * (cols << 2);
+    for (let col = 0; col < cols; col++) {
+      const block = w + (col >> 5) * 192;
+      const byte = load<u8>(block + 64 + (((col & 31) >> 3) << 5) + lane + (col & 3));
+      const q = col & 4 ? byte >> 4 : byte & 15;
+      store<f32>(to + (col << 2), load<f32>(block + lane) * f32(q) + load<f32>(block + lane, 32));
+    }
+  }
+}

@@ -1,0 +1,11 @@
+// What the host sees. Kernels are stateless functions over offsets; src/backend/wasm owns the memory.
+export { pack_f32, pack_q4, pack_q8 } from "./pack-weights";
+export { fill_rope, power } from "./rope";
+export { exp_f32 } from "./exp";
+export * from "./run";
+export * from "./threads";
+
+/** First byte after the module's own data. */
+export function heap_base(): usize {
+  return __heap_base;
+}

@@ -1,0 +1,103 @@
+// Runs a list of commands, on every thread alike: each operation takes its own share of the work by thread number, and all
+// threads meet after it, unless the next command does not depend on it.
+//
+// A command is 16 words: operation, flags, then the operation's arguments in the order of its kernel.
+import { attention_f32, write_kv } from "./attention";
+import { barrier } from "./barrier";
+import { embed_f32, embed_q4, embed_q8 } from "./embed";
+import { linear_f32 } from "./linear-f32";
+import { linear_q4 } from "./linear-q4";
+import { linear_q8 } from "./linear-q8";
+import { add_bias } from "./add-bias";
+import { pack_activations_f32, pack_activations_q8 } from "./pack-activations";
+import { rmsnorm_f32 } from "./rmsnorm";
+import { rope_f32 } from "./rope";
+import { silu_mul_f32 } from "./silu-mul";
+
+export const OP_EMBED_F32: i32 = 0;
+export const OP_EMBED_Q8: i32 = 1;
+export const OP_EMBED_Q4: i32 = 2;
+export const OP_RMSNORM: i32 = 3;
+export const OP_PACK_F32: i32 = 4;
+export const OP_PACK_I16: i32 = 5;
+export const OP_PACK_I8: i32 = 6;
+export const OP_LINEAR_F32: i32 = 7;
+export const OP_LINEAR_Q8: i32 = 8;
+export const OP_LINEAR_Q4: i32 = 9;
+export const OP_ADD_BIAS: i32 = 10;
+export const OP_ROPE: i32 = 11;
+export const OP_WRITE_KV: i32 = 12;
+export const OP_ATTENTION: i32 = 13;
+export const OP_SILU_MUL: i32 = 14;
+
+/** The next command does not read what this one writes. */
+export const NO_BARRIER: i32 = 1;
+
+export const COMMAND_BYTES: i32 = 64;
+
+export function run(list: usize, count: i32, control: usize, tid: i32, threads: i32): void {
+  for (let command = list, end = list + count * COMMAND_BYTES; command < end; command += COMMAND_BYTES) {
+    execute(command, tid, threads);
+    if (ASC_FEATURE_THREADS) {
+      if (threads > 1 && !(load<i32>(command, 4) & NO_BARRIER)) barrier(control, threads);
+    }
+  }
+}
+
+function execute(c: usize, tid: i32, threads: i32): void {
+  switch (load<i32>(c)) {
+    case OP_EMBED_F32: return embed_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+    case OP_EMBED_Q8: return embed_q8(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+    case OP_EMBED_Q4: return embed_q4(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+    case OP_RMSNORM:
+      return rmsnorm_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
+    case OP_PACK_F32:
+      return pack_activations_f32(ptr(c, 0), ptr(c, 1), int(c, 2), int(c, 3), int(c, 4), tid, threads);
+    case OP_PACK_I16:
+      return pack_activations_q8(ptr(c, 0), ptr(c, 1), int(c, 2), int(c, 3), int(c, 4), false, tid, threads);
+    case OP_PACK_I8:
+      return pack_activations_q8(ptr(c, 0), ptr(c, 1), int(c, 2), int(c, 3), int(c, 4), true, tid, threads);
+    case OP_LINEAR_F32:
+      return linear_f32(
+        ptr(c, 0), int(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), ptr(c, 8), int(c, 9),
+        float(c, 10), tid, threads,
+      );
+    case OP_LINEAR_Q8:
+      return linear_q8(
+        ptr(c, 0), int(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), ptr(c, 8), int(c, 9),
+        float(c, 10), tid, threads,
+      );
+    case OP_LINEAR_Q4:
+      return linear_q4(
+        ptr(c, 0), int(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), ptr(c, 8), int(c, 9),
+        float(c, 10), tid, threads,
+      );
+    case OP_ADD_BIAS: return add_bias(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
+    case OP_ROPE: return rope_f32(ptr(c, 0), int(c, 1), int(c, 2), int(c, 3), ptr(c, 4), int(c, 5), tid, threads);
+    case OP_WRITE_KV:
+      return write_kv(
+        ptr(c, 0), ptr(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), int(c, 8), tid, threads,
+      );
+    case OP_ATTENTION:
+      return attention_f32(
+        ptr(c, 0), ptr(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), int(c, 8), int(c, 9),
+        float(c, 10), ptr(c, 11), tid, threads,
+      );
+    case OP_SILU_MUL: return silu_mul_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), tid, threads);
+    default: unreachable();
+  }
+}
+
+// Argument `index` of a command.
+
+function ptr(command: usize, index: i32): usize {
+  return load<usize>(command + (index << 2), 8);
+}
+
+function int(command: usize, index: i32): i32 {
+  return load<i32>(command + (index << 2), 8);
+}
+
+function float(command: usize, index: i32): f32 {
+  return load<f32>(command + (index << 2), 8);
+}

@@ -1,0 +1,30 @@
+// How four results (one per lane: 4 consecutive rows of one token) enter and leave memory.
+import { ADD, CONTINUE } from "./layout";
+
+/** Initial accumulator: the old output if the product continues it, else zero. */
+export function start_rows(out: usize, nRows: i32, mode: i32): v128 {
+  if (mode !== CONTINUE) return f32x4.splat(0);
+  return load_rows(out, nRows);
+}
+
+/** out = [out +] (scale · acc [+ bias]). nRows: how many of the four lanes exist. bias may be 0 (none). */
+export function store_rows(out: usize, acc: v128, nRows: i32, mode: i32, bias: usize, scale: f32): void {
+  let value = scale === 1 ? acc : f32x4.mul(acc, f32x4.splat(scale));
+  if (bias) value = f32x4.add(value, load_rows(bias, nRows));
+  if (mode === ADD) value = f32x4.add(load_rows(out, nRows), value);
+  if (nRows >= 4) {
+    v128.store(out, value);
+    return;
+  }
+  store<f32>(out, f32x4.extract_lane(value, 0));
+  if (nRows > 1) store<f32>(out, f32x4.extract_lane(value, 1), 4);
+  if (nRows > 2) store<f32>(out, f32x4.extract_lane(value, 2), 8);
+}
+
+function load_rows(from: usize, nRows: i32): v128 {
+  if (nRows >= 4) return v128.load(from);
+  let value = v128.load32_zero(from);
+  if (nRows > 1) value = f32x4.replace_lane(value, 1, load<f32>(from, 4));
+  if (nRows > 2) value = f32x4.replace_lane(value, 2, load<f32>(from, 8));
+  return value;
+}

@@ -1,0 +1,40 @@
+// Compiles assembly/ once per target of asconfig.json and writes each binary, base64, into a module of its own
+// (src/backend/wasm/generated/<target>.ts), so that the package needs no file access or bundler plugin to load it.
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import asc from "assemblyscript/asc";
+
+const root = new URL("..", import.meta.url);
+const generated = new URL("src/backend/wasm/generated/", root);
+const { targets } = JSON.parse(await readFile(new URL("asconfig.json", root), "utf8"));
+
+/** A module is up to date when it is newer than every source and the configuration. */
+async function isFresh(output) {
+  const inputs = (await readdir(new URL("assembly/", root))).map((name) => `assembly/${name}`);
+  inputs.push("asconfig.json", "scripts/build-wasm.mjs", "package-lock.json");
+  const times = await Promise.all(inputs.map(async (name) => (await stat(new URL(name, root))).mtimeMs));
+  const made = await stat(output).catch(() => undefined);
+  return made !== undefined && made.mtimeMs >= Math.max(...times);
+}
+
+process.chdir(new URL(".", root).pathname);
+await mkdir("build", { recursive: true });
+await mkdir(generated, { recursive: true });
+for (const target of Object.keys(targets)) {
+  const output = new URL(`${target}.ts`, generated);
+  if (await isFresh(output)) continue;
+  const { error, stderr } = await asc.main(["--config", "asconfig.json", "--target", target]);
+  const messages = stderr.toString();
+  if (messages !== "") console.error(messages);
+  if (error) {
+    console.error(`assembly/ does not compile for target ${target}: ${error.message}`);
+    process.exit(1);
+  }
+  const bytes = await readFile(targets[target].outFile);
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  await writeFile(
+    output,
+    `// Made by scripts/build-wasm.mjs from assembly/; sha256 ${sha256}.\nexport const wasm: string =\n  "${bytes.toString("base64")}";\n`,
+  );
+  console.error(`${target}: ${bytes.length} bytes`);
+}

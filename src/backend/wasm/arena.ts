@@ -1,0 +1,139 @@
+// The wasm backend's memory: a first-fit allocator over one WebAssembly.Memory that grows on demand. It knows nothing of what
+// it holds.
+import { TureenError } from "../../errors.ts";
+
+const PAGE = 65536;
+/** Whole cache lines, so that no two allocations share one. */
+const ALIGNMENT = 64;
+/** Memory grows by at least this much, to spare calls. */
+const GROWTH = 1 << 20;
+
+interface Span {
+  offset: number;
+  nBytes: number;
+}
+
+export class Arena {
+  readonly memory: WebAssembly.Memory;
+  /** Free spans in address order, none adjacent. */
+  readonly #free: Span[] = [];
+  readonly #used: Map<number, number> = new Map();
+  #end: number;
+  #views: { u8: Uint8Array; i32: Int32Array; f32: Float32Array } | undefined;
+
+  /** @param base first byte that may be handed out */
+  constructor(memory: WebAssembly.Memory, base: number) {
+    this.memory = memory;
+    this.#end = align(base);
+  }
+
+  /** Bytes handed out. */
+  get nBytes(): number {
+    let sum = 0;
+    for (const nBytes of this.#used.values()) sum += nBytes;
+    return sum;
+  }
+
+  /** Returns the offset of `nBytes` bytes, a multiple of 64, content unspecified. @throws TureenError `OUT_OF_MEMORY` */
+  allocate(nBytes: number): number {
+    const size = align(Math.max(nBytes, 1));
+    const index = this.#free.findIndex((span) => span.nBytes >= size);
+    let offset: number;
+    if (index >= 0) {
+      const span = this.#free[index] as Span;
+      offset = span.offset;
+      span.offset += size;
+      span.nBytes -= size;
+      if (span.nBytes === 0) this.#free.splice(index, 1);
+    } else {
+      offset = this.#extend(size);
+    }
+    this.#used.set(offset, size);
+    return offset;
+  }
+
+  free(offset: number): void {
+    const nBytes = this.#used.get(offset);
+    if (nBytes === undefined) throw new Error(`offset ${offset} was not allocated`);
+    this.#used.delete(offset);
+    let index = this.#free.findIndex((span) => span.offset > offset);
+    if (index < 0) index = this.#free.length;
+    this.#free.splice(index, 0, { offset, nBytes });
+    this.#join(index);
+    if (index > 0) this.#join(index - 1);
+    const last = this.#free.at(-1);
+    if (last !== undefined && last.offset + last.nBytes === this.#end) {
+      this.#end = last.offset;
+      this.#free.pop();
+    }
+  }
+
+  /** Views of the whole memory; valid until the next `allocate`. */
+  get u8(): Uint8Array {
+    return this.#current().u8;
+  }
+
+  get i32(): Int32Array {
+    return this.#current().i32;
+  }
+
+  get f32(): Float32Array {
+    return this.#current().f32;
+  }
+
+  #current(): { u8: Uint8Array; i32: Int32Array; f32: Float32Array } {
+    const { buffer } = this.memory;
+    if (this.#views?.u8.buffer !== buffer) {
+      this.#views = {
+        u8: new Uint8Array(buffer),
+        i32: new Int32Array(buffer),
+        f32: new Float32Array(buffer),
+      };
+    }
+    return this.#views;
+  }
+
+  #extend(size: number): number {
+    const offset = this.#end;
+    const missing = offset + size - this.memory.buffer.byteLength;
+    if (missing > 0) {
+      const room = 65536 * PAGE - this.memory.buffer.byteLength;
+      const growth = Math.min(Math.max(missing, GROWTH), room);
+      try {
+        if (missing > room) throw new RangeError("beyond 4 GiB");
+        this.memory.grow(Math.ceil(growth / PAGE));
+      } catch (cause) {
+        throw new TureenError(
+          "OUT_OF_MEMORY",
+          "WebAssembly memory cannot grow",
+          {
+            expected: `${mebibytes(size)} more`,
+            found: `${mebibytes(this.memory.buffer.byteLength)} in use of at most 4096 MiB`,
+            hint: 'Use quantize: "q8" or "q4", a shorter contextLength, or fewer adapters.',
+          },
+          { cause },
+        );
+      }
+    }
+    this.#end = offset + size;
+    return offset;
+  }
+
+  /** Joins span `index` with the next one if they touch. */
+  #join(index: number): void {
+    const span = this.#free[index];
+    const next = this.#free[index + 1];
+    if (span && next && span.offset + span.nBytes === next.offset) {
+      span.nBytes += next.nBytes;
+      this.#free.splice(index + 1, 1);
+    }
+  }
+}
+
+function align(nBytes: number): number {
+  return Math.ceil(nBytes / ALIGNMENT) * ALIGNMENT;
+}
+
+function mebibytes(nBytes: number): string {
+  return `${(nBytes / 2 ** 20).toFixed(1)} MiB`;
+}

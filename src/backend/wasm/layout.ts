@@ -1,0 +1,27 @@
+// Sizes of the packed layouts that assembly/layout.ts describes.
+import type { WeightType } from "../backend.ts";
+
+/** Columns per quantization block. */
+export const BLOCK = 32;
+
+/** Bytes of a packed matrix. */
+export function packedBytes(type: WeightType, rows: number, cols: number): number {
+  const tiles = Math.ceil(rows / 8);
+  if (type === "f32") return tiles * cols * 32;
+  const blocks = Math.ceil(cols / BLOCK);
+  const last = cols - (blocks - 1) * BLOCK;
+  const tile =
+    type === "q8"
+      ? (blocks - 1) * 288 + 32 + Math.ceil(last / 4) * 32
+      : (blocks - 1) * 192 + 64 + Math.ceil(last / 8) * 32;
+  return tiles * tile;
+}
+
+/** How activations are packed: f32, or quantized blocks of int16 or int8. */
+export type PanelType = "f32" | "i16" | "i8";
+
+/** Bytes per token of packed activations. */
+export function panelBytes(type: PanelType, cols: number): number {
+  if (type === "f32") return cols * 4;
+  return Math.ceil(cols / BLOCK) * (type === "i16" ? 72 : 40);
+}

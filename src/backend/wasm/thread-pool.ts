@@ -1,0 +1,82 @@
+// A persistent pool of workers that run the same command lists as the main thread. After the start no message passes: threads
+// meet in shared memory (assembly/barrier.ts).
+import { TureenError } from "../../errors.ts";
+
+/** A worker as both hosts offer it, reduced to what the pool needs. */
+interface PoolWorker {
+  start(job: unknown): Promise<void>;
+  terminate(): void;
+}
+
+export class ThreadPool {
+  readonly #workers: readonly PoolWorker[];
+
+  private constructor(workers: readonly PoolWorker[]) {
+    this.#workers = workers;
+  }
+
+  /** Starts threads 1..threads-1 on the module and memory, and waits until each is ready. */
+  static async start(
+    module: WebAssembly.Module,
+    memory: WebAssembly.Memory,
+    control: number,
+    threads: number,
+  ): Promise<ThreadPool> {
+    const url = new URL("./thread.js", import.meta.url);
+    const workers: PoolWorker[] = [];
+    try {
+      for (let tid = 1; tid < threads; tid++) workers.push(await createWorker(url));
+      await Promise.all(
+        workers.map((worker, i) => worker.start({ module, memory, control, tid: i + 1, threads })),
+      );
+    } catch (cause) {
+      for (const worker of workers) worker.terminate();
+      throw new TureenError(
+        "BACKEND_UNAVAILABLE",
+        `a pool of ${threads} threads could not be started`,
+        { hint: "Use threads: 1." },
+        { cause },
+      );
+    }
+    return new ThreadPool(workers);
+  }
+
+  terminate(): void {
+    for (const worker of this.#workers) worker.terminate();
+  }
+}
+
+async function createWorker(url: URL): Promise<PoolWorker> {
+  return typeof Worker === "function" ? createWebWorker(url) : createNodeWorker(url);
+}
+
+function createWebWorker(url: URL): PoolWorker {
+  const worker = new Worker(url, { type: "module" });
+  return {
+    start: (job) =>
+      new Promise((resolve, reject) => {
+        worker.onmessage = () => resolve();
+        worker.onerror = (event) => reject(new Error(event.message));
+        worker.postMessage(job);
+      }),
+    terminate: () => worker.terminate(),
+  };
+}
+
+async function createNodeWorker(url: URL): Promise<PoolWorker> {
+  const { Worker: NodeWorker } = await import("node:worker_threads");
+  const worker = new NodeWorker(url);
+  return {
+    start: (job) =>
+      new Promise((resolve, reject) => {
+        worker.once("message", () => {
+          // A waiting pool must not keep the process alive.
+          worker.unref();
+          resolve();
+        });
+        worker.once("error", reject);
+        worker.postMessage(job);
+      }),
+    terminate: () => void worker.terminate(),
+  };
+}
