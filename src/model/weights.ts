@@ -10,7 +10,7 @@ import type {
 } from "../backend/backend.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
-import { toFloat32 } from "../formats/float.ts";
+import { isFloatDType, toFloat32 } from "../formats/float.ts";
 import { type LinearInfo, listLinears, type ModelConfig } from "./config.ts";
 import { TensorNames } from "./tensor-names.ts";
 
@@ -221,7 +221,7 @@ class Loader {
 }
 
 function floatDType({ name, dtype, file }: TensorInfo): MatrixSource["dtype"] {
-  if (dtype === "F32" || dtype === "F16" || dtype === "BF16") return dtype;
+  if (isFloatDType(dtype)) return dtype;
   throw new TureenError("FORMAT_UNSUPPORTED", `${name} has an unsupported type`, {
     expected: "F32, F16 or BF16",
     found: dtype,

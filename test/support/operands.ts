@@ -72,7 +72,7 @@ export class Operands {
     const tensor = this.keep(this.backend.createTensor(rows, cols));
     const ids = Array.from({ length: rows }, (_, i) => i);
     this.backend.embed(tensor, table, ids);
-    await this.backend.read(tensor, 0, 0);
+    await this.backend.read(tensor, 0, 1);
     this.backend.free(table);
     return tensor;
   }

@@ -2,7 +2,7 @@
 import { expect } from "vitest";
 
 /** Spacing of f32 around 1, halved: the relative error of one rounding. */
-export const EPS = 2 ** -24;
+export const EPS: number = 2 ** -24;
 
 /** mulberry32: a seeded generator of numbers in [0, 1). */
 export function random(seed: number): () => number {

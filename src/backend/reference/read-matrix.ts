@@ -1,6 +1,6 @@
 // Brings a matrix from its source into f32 or quantized rows, a piece at a time.
 import { TureenError } from "../../errors.ts";
-import { toFloat32 } from "../../formats/float.ts";
+import { findNotFinite, toFloat32 } from "../../formats/float.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
 import { createQuantizedRows, quantizeRow } from "../quantize.ts";
 import { allocate } from "./allocate.ts";
@@ -37,7 +37,7 @@ export async function readMatrix(source: MatrixSource, type: WeightType): Promis
 
 /** @throws TureenError `WEIGHTS_NOT_FINITE`, naming the tensor and the first bad row. */
 export function checkFinite(name: string, values: Float32Array, cols: number, firstRow = 0): void {
-  const bad = values.findIndex((value) => !Number.isFinite(value));
+  const bad = findNotFinite(values);
   if (bad === -1) return;
   throw new TureenError("WEIGHTS_NOT_FINITE", `${name} holds a number that is not finite`, {
     found: String(values[bad]),

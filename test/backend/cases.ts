@@ -1,0 +1,350 @@
+// The operations' cases as data: what to run, and how far from the reference a result may be, with the derivation beside it.
+// EPS is the relative error of one f32 rounding; a sum of K terms in f32, in any order, is off by at most (K - 1) · EPS · Σ|terms|.
+import type { Backend, BankEntry, LinearOutput, WeightType } from "../../src/backend/backend.ts";
+import type { RopeScaling } from "../../src/backend/rope-frequencies.ts";
+import { Operands } from "../support/operands.ts";
+import { EPS, maxAbs, randomValues } from "../support/values.ts";
+
+export interface Case {
+  readonly name: string;
+  /** 0: equal numbers */
+  readonly bound: number | ((expected: Float32Array) => (i: number) => number);
+  /** Runs on a backend; the results, one after another. Checks guards. */
+  run(backend: Backend): Promise<Float32Array>;
+}
+
+export const WEIGHT_TYPES: readonly WeightType[] = ["f32", "q8", "q4"];
+
+/** 1, around the block of 32, a prime, a real width */
+const COLS = [1, 31, 32, 33, 61, 576] as const;
+const TOKENS = [1, 2, 3, 5, 8, 17] as const;
+
+/** Runs `body` with operands that are freed afterwards. */
+async function withOperands<T>(
+  backend: Backend,
+  body: (operands: Operands) => Promise<T>,
+): Promise<T> {
+  const operands = new Operands(backend);
+  try {
+    return await body(operands);
+  } finally {
+    operands.free();
+  }
+}
+
+// ---- embed: a copy, or one product (and one sum), each rounded once. Equal.
+
+function embedCase(type: WeightType, cols: number, n: number): Case {
+  const rows = 37;
+  const table = randomValues(rows * cols, cols, 3);
+  return {
+    name: `embed ${type} [${rows}, ${cols}], ${n} tokens`,
+    bound: 0,
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const matrix = await operands.matrix(table, rows, cols, type);
+        const out = await operands.out(n, cols);
+        const ids = Array.from({ length: n }, (_, i) => (i * 11 + 36) % rows);
+        backend.embed(out, matrix, ids);
+        return operands.result(out, n);
+      }),
+  };
+}
+
+// ---- rmsNorm: the sum of squares has relative error cols · EPS, halved by the root; about four more roundings.
+
+function rmsNormCase(cols: number, n: number, inPlace: boolean): Case {
+  const values = randomValues(n * cols, cols + n, 4);
+  const weight = randomValues(cols, cols + 1, 2);
+  return {
+    name: `rmsNorm [${n}, ${cols}]${inPlace ? " in place" : ""}`,
+    bound: (expected) => (i) => Math.abs(expected[i]!) * (cols / 2 + 5) * EPS,
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const x = await operands.tensor(values, n, cols);
+        const out = inPlace ? x : await operands.out(n, cols);
+        const vector = operands.keep(backend.loadVector("norm", weight));
+        backend.rmsNorm(out, x, vector, 1e-5, n);
+        return operands.result(out, n);
+      }),
+  };
+}
+
+// ---- linear: q8 and q4 equal the reference, rounding for rounding. f32: see `linearBound`.
+
+export interface LinearShape {
+  readonly type: WeightType;
+  readonly rows: number;
+  readonly cols: number;
+  readonly n: number;
+  readonly bias?: boolean;
+  readonly accumulate?: boolean;
+  /** First row of x. Default 0 */
+  readonly row?: number;
+  /** One entry for each. */
+  readonly bank?: readonly { rank: number; m: number; bias?: boolean }[];
+  /** Products that share x. Default 1 */
+  readonly outputs?: number;
+}
+
+export function linearCase(shape: LinearShape): Case {
+  const { type, rows, cols, n, bias = false, accumulate = false, row = 0, outputs = 1 } = shape;
+  const bank = shape.bank ?? [];
+  const x = randomValues((row + n) * cols, 1);
+  const weight = randomValues(rows * cols, 2);
+  const parts = [
+    `linear ${type} [${rows}, ${cols}], ${n} tokens`,
+    bias && "bias",
+    accumulate && "accumulate",
+    row > 0 && `from row ${row}`,
+    outputs > 1 && `${outputs} outputs`,
+    ...bank.map(({ rank, m, bias: own }) => `rank ${rank} × ${m}${own ? " with bias" : ""}`),
+  ];
+  return {
+    name: parts.filter(Boolean).join(", "),
+    bound: type === "f32" ? () => linearBound(shape) : 0,
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const input = await operands.tensor(x, row + n, cols);
+        const products: LinearOutput[] = [];
+        for (let o = 0; o < outputs; o++) {
+          // later products have one row less, so that their shapes differ
+          const outRows = Math.max(1, rows - o);
+          const old = accumulate
+            ? await operands.tensor(randomValues(n * outRows, 3 + o), n, outRows)
+            : await operands.out(n, outRows);
+          const matrix = await operands.matrix(
+            weight.subarray(0, outRows * cols),
+            outRows,
+            cols,
+            type,
+          );
+          const vector = bias
+            ? operands.keep(backend.loadVector("bias", randomValues(outRows, 4 + o)))
+            : undefined;
+          const entries = bank.map((entry, e) =>
+            bankEntry(operands, type, outRows, cols, entry, e),
+          );
+          products.push({ out: old, weight: matrix, bias: vector, bank: entries, accumulate });
+        }
+        backend.linear(input, n, products, row);
+        const results: number[] = [];
+        for (const { out } of products) results.push(...(await operands.result(out, n)));
+        return Float32Array.from(results);
+      }),
+  };
+}
+
+function bankEntry(
+  operands: Operands,
+  type: WeightType,
+  rows: number,
+  cols: number,
+  { rank, m, bias = false }: { rank: number; m: number; bias?: boolean },
+  seed: number,
+): BankEntry {
+  const segment = operands.backend.loadSegment(
+    {
+      name: "test.lora",
+      rank,
+      rows,
+      cols,
+      a: randomValues(rank * cols, 10 + seed),
+      b: randomValues(rows * rank, 20 + seed),
+      bias: bias ? randomValues(rows, 30 + seed) : undefined,
+    },
+    type,
+  );
+  return { segment: operands.keep(segment), m };
+}
+
+/**
+ * All operands are below 1. W x has cols terms of at most 1; an entry's h is off by cols · EPS · |m| · cols and multiplied by
+ * B over rank terms. The bound takes the root of each term count in place of half of it: errors of roundings do not line up
+ * (a factor 4 is left for chance); the worst case would hide real mistakes.
+ */
+function linearBound({ cols, bank = [] }: LinearShape): () => number {
+  const sumError = (terms: number): number => 4 * EPS * (terms + 2);
+  let bound = sumError(cols) * Math.sqrt(cols);
+  for (const { rank, m } of bank) {
+    bound += Math.abs(m) * sumError(cols + rank) * Math.sqrt(cols) * Math.sqrt(rank);
+  }
+  return () => bound / 2;
+}
+
+/** Every combination of bias, accumulate and bank at one shape. */
+function linearCombinations(type: WeightType): LinearShape[] {
+  const shape = { type, rows: 45, cols: 70, n: 5 };
+  const banks: NonNullable<LinearShape["bank"]>[] = [
+    [],
+    [{ rank: 8, m: 0.7 }],
+    [
+      { rank: 16, m: 1.5 },
+      { rank: 33, m: -0.3 },
+    ],
+    [
+      { rank: 1, m: 2 },
+      { rank: 5, m: 0 },
+      { rank: 32, m: 0.25, bias: true },
+    ],
+    [{ rank: 4, m: 0, bias: true }],
+  ];
+  return banks.flatMap((bank) =>
+    [false, true].flatMap((bias) =>
+      [false, true].map((accumulate) => ({ ...shape, bank, bias, accumulate })),
+    ),
+  );
+}
+
+function linearShapes(type: WeightType): LinearShape[] {
+  const two = [
+    { rank: 16, m: 1.2 },
+    { rank: 16, m: 0.8 },
+  ];
+  return [
+    ...COLS.map((cols, i) => ({ type, rows: [1, 31, 32, 33, 61, 7][i]!, cols, n: TOKENS[i]! })),
+    ...TOKENS.map((n) => ({ type, rows: 48, cols: 96, n, bank: two })),
+    { type, rows: 1536, cols: 576, n: 2, bank: two },
+    { type, rows: 576, cols: 1536, n: 3, bank: two, accumulate: true },
+    { type, rows: 192, cols: 576, n: 1, bank: two },
+    { type, rows: 40, cols: 64, n: 3, row: 2, bank: two },
+    { type, rows: 19, cols: 33, n: 9, outputs: 3, bank: two, bias: true },
+    { type, rows: 70, cols: 40, n: 2, bank: [{ rank: 64, m: 1 }] },
+    ...linearCombinations(type),
+  ];
+}
+
+// ---- rope: cos and sin within one rounding, two products and a sum: (|a| + |b|) · 4 EPS, |a|, |b| <= 3.
+
+function ropeCase(
+  headDim: number,
+  heads: number,
+  n: number,
+  position: number,
+  scaling?: RopeScaling,
+): Case {
+  const cols = heads * headDim;
+  const values = randomValues(n * cols, headDim, 3);
+  const name = scaling === undefined ? "" : ` ${scaling.type}`;
+  return {
+    name: `rope${name} ${heads} × ${headDim}, ${n} tokens at ${position}`,
+    bound: 6 * 4 * EPS,
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const x = await operands.tensor(values, n, cols);
+        const options = { headDim, theta: 10000, scaling, length: position + n };
+        const rope = operands.keep(backend.createRope(options));
+        backend.rope(x, n, rope, position);
+        return operands.result(x, n);
+      }),
+  };
+}
+
+// ---- attention: see `attentionBound`.
+
+function attentionCase(
+  { heads, kvHeads, headDim }: { heads: number; kvHeads: number; headDim: number },
+  n: number,
+  position: number,
+): Case {
+  const length = position + n + 3;
+  const kvCols = kvHeads * headDim;
+  const q = randomValues(n * heads * headDim, 1, 2);
+  const k = randomValues((position + n) * kvCols, 2, 2);
+  const v = randomValues((position + n) * kvCols, 3, 2);
+  return {
+    name: `attention ${heads}/${kvHeads} × ${headDim}, ${n} tokens at ${position}`,
+    bound: attentionBound(headDim, position + n),
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const cache = operands.keep(backend.createKvCache({ layers: 3, kvHeads, headDim, length }));
+        const query = await operands.tensor(q, n, heads * headDim);
+        const out = await operands.out(n, heads * headDim);
+        // what came before in pieces of uneven size, then this chunk
+        for (const [start, end] of pieces(position, n)) {
+          const rows = (x: Float32Array): Float32Array => x.subarray(start * kvCols, end * kvCols);
+          const keys = await operands.tensor(rows(k), end - start, kvCols);
+          const values = await operands.tensor(rows(v), end - start, kvCols);
+          backend.writeKv(cache, 1, keys, values, start, end - start);
+          // other layers hold other things
+          backend.writeKv(cache, 0, values, keys, start, end - start);
+          backend.writeKv(cache, 2, values, values, start, end - start);
+        }
+        backend.attention(out, query, cache, 1, position, n);
+        return operands.result(out, n);
+      }),
+  };
+}
+
+function pieces(position: number, n: number): [number, number][] {
+  const cut = Math.floor(position / 3);
+  const all: [number, number][] = [
+    [0, cut],
+    [cut, position],
+    [position, position + n],
+  ];
+  return all.filter(([start, end]) => end > start);
+}
+
+/**
+ * |q|, |k|, |v| <= 2. A score has headDim terms of at most 4, of mean square 16/9: it is off by about
+ * δ = headDim · EPS · sqrt(headDim) · 4/3 / sqrt(headDim). A weight e^(s - max) / Σ moves by the relative amount 2 δ + 4 EPS
+ * for e^x (two ulp) + seen · EPS for each of the two sums; the result is a mean of v.
+ */
+function attentionBound(headDim: number, seen: number): number {
+  const score = headDim * EPS * (4 / 3);
+  return 2 * (2 * score + (8 + 2 * seen) * EPS);
+}
+
+// ---- siluMul: e^-z within two ulp (4 EPS), then a sum, a quotient, a product: 8 EPS, plus what underflows.
+
+function siluMulCase(cols: number, n: number, inPlace: boolean): Case {
+  const z = randomValues(n * cols, cols, 12);
+  const special = [-3, 0, -0, 100, -100, 88.7, -88.7, 1e-30, -1e30, 1e30];
+  z.set(special.slice(0, z.length));
+  const y = randomValues(n * cols, cols + 1, 3);
+  return {
+    name: `siluMul [${n}, ${cols}]${inPlace ? " in place" : ""}`,
+    bound: (expected) => (i) => Math.abs(expected[i]!) * 8 * EPS + 1e-35,
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const gate = await operands.tensor(z, n, cols);
+        const up = await operands.tensor(y, n, cols);
+        const out = inPlace ? gate : await operands.out(n, cols);
+        backend.siluMul(out, gate, up, n);
+        return operands.result(out, n);
+      }),
+  };
+}
+
+const LLAMA3: RopeScaling = {
+  type: "llama3",
+  factor: 8,
+  lowFreqFactor: 1,
+  highFreqFactor: 4,
+  originalLength: 256,
+};
+
+export const cases: readonly Case[] = [
+  ...WEIGHT_TYPES.flatMap((type) => COLS.map((cols, i) => embedCase(type, cols, TOKENS[i]!))),
+  ...COLS.map((cols, i) => rmsNormCase(cols, TOKENS[i]!, i % 2 === 1)),
+  ...WEIGHT_TYPES.flatMap((type) => linearShapes(type).map(linearCase)),
+  ...[2, 6, 8, 20, 32, 64, 80].map((headDim, i) => ropeCase(headDim, 1 + (i % 3), 5, 7 * i)),
+  ropeCase(64, 9, 17, 4000),
+  ropeCase(64, 3, 3, 100, { type: "linear", factor: 4 }),
+  ropeCase(64, 3, 8, 300, LLAMA3),
+  ropeCase(20, 2, 1, 1000, LLAMA3),
+  ...[2, 6, 8, 20, 32, 64, 80].flatMap((headDim, i) => [
+    attentionCase({ heads: 4, kvHeads: 2, headDim }, TOKENS[i % 6]!, 0),
+    attentionCase({ heads: 3, kvHeads: 1, headDim }, TOKENS[(i + 2) % 6]!, 31 + i),
+  ]),
+  attentionCase({ heads: 9, kvHeads: 3, headDim: 64 }, 8, 200),
+  attentionCase({ heads: 6, kvHeads: 6, headDim: 8 }, 1, 61),
+  attentionCase({ heads: 1, kvHeads: 1, headDim: 32 }, 1, 0),
+  ...COLS.map((cols, i) => siluMulCase(cols, TOKENS[i]!, i % 2 === 0)),
+];
+
+/** Guards against a case whose numbers all vanish. */
+export function isTrivial(values: Float32Array): boolean {
+  return values.length === 0 || maxAbs(values) === 0;
+}
