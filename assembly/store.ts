@@ -12,6 +12,11 @@ export function store_rows(out: usize, acc: v128, nRows: i32, mode: i32, bias: u
   let value = scale === 1 ? acc : f32x4.mul(acc, f32x4.splat(scale));
   if (bias) value = f32x4.add(value, load_rows(bias, nRows));
   if (mode === ADD) value = f32x4.add(load_rows(out, nRows), value);
+  put_rows(out, value, nRows);
+}
+
+/** Stores the lanes that exist. */
+export function put_rows(out: usize, value: v128, nRows: i32): void {
   if (nRows >= 4) {
     v128.store(out, value);
     return;
@@ -21,7 +26,8 @@ export function store_rows(out: usize, acc: v128, nRows: i32, mode: i32, bias: u
   if (nRows > 2) store<f32>(out, f32x4.extract_lane(value, 2), 8);
 }
 
-function load_rows(from: usize, nRows: i32): v128 {
+/** Loads the lanes that exist; the others are 0. */
+export function load_rows(from: usize, nRows: i32): v128 {
   if (nRows >= 4) return v128.load(from);
   let value = v128.load32_zero(from);
   if (nRows > 1) value = f32x4.replace_lane(value, 1, load<f32>(from, 4));

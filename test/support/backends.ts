@@ -1,6 +1,8 @@
 // Every backend that the tests hold to the contract. Adding one is one line.
 import type { Backend } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/create.ts";
+import { BUILDS, hasThreads, supportedBuilds } from "../../src/backend/wasm/builds.ts";
+import { createWasmBackend } from "../../src/backend/wasm/create.ts";
 
 export interface BackendUnderTest {
   readonly name: string;
@@ -9,6 +11,18 @@ export interface BackendUnderTest {
   readonly unavailable?: string | undefined;
 }
 
+/** Every wasm build, the threaded ones with 1, 2 and 3 threads. */
+export const wasmBackends: readonly BackendUnderTest[] = BUILDS.flatMap((build) =>
+  (hasThreads(build) ? [1, 2, 3] : [1]).map((threads) => ({
+    name: `wasm ${build} × ${threads}`,
+    create: () => createWasmBackend({ build, threads }),
+    unavailable: supportedBuilds().includes(build)
+      ? undefined
+      : `this host's WebAssembly lacks what the ${build} build needs`,
+  })),
+);
+
 export const backends: readonly BackendUnderTest[] = [
   { name: "reference", create: async () => createReferenceBackend() },
+  ...wasmBackends,
 ];

@@ -1,0 +1,84 @@
+// Handles of the wasm backend: the contract's handles with the addresses behind them.
+import type { Handle, KvCache, Matrix, Rope, Segment, Tensor, Vector, WeightType } from "../backend.ts";
+
+export interface WasmMatrix extends Matrix {
+  readonly offset: number;
+}
+
+export interface WasmVector extends Vector {
+  readonly offset: number;
+}
+
+export interface WasmTensor extends Tensor {
+  readonly offset: number;
+}
+
+export interface WasmSegment extends Segment {
+  /** [rank, cols] */
+  readonly a: WasmMatrix;
+  /** [rows, rank] */
+  readonly b: WasmMatrix;
+  readonly bias: WasmVector | undefined;
+}
+
+export interface WasmKvCache extends KvCache {
+  readonly keys: number;
+  readonly values: number;
+  /** `length` rounded up to whole tiles of 8 positions. */
+  readonly capacity: number;
+  /** Bytes of one layer's keys and values. */
+  readonly layerKeys: number;
+  readonly layerValues: number;
+}
+
+export interface WasmRope extends Rope {
+  readonly offset: number;
+}
+
+export type WasmHandle = WasmMatrix | WasmVector | WasmTensor | WasmSegment | WasmKvCache | WasmRope;
+
+/** Addresses that a handle owns. */
+export function ownedOffsets(handle: WasmHandle): number[] {
+  switch (handle.kind) {
+    case "segment":
+      return [handle.a, handle.b, ...(handle.bias ? [handle.bias] : [])].map(({ offset }) => offset);
+    case "kv-cache":
+      return [handle.keys, handle.values];
+    default:
+      return [handle.offset];
+  }
+}
+
+/** Bank segments are held in f32 beside f32 weights, in q8 beside quantized ones. */
+export function segmentType(base: WeightType): WeightType {
+  return base === "f32" ? "f32" : "q8";
+}
+
+/** Checks that handles are alive and of the backend they are given to. */
+export class HandleRegistry {
+  readonly #alive = new WeakSet<object>();
+
+  add<H extends WasmHandle>(handle: H): H {
+    this.#alive.add(handle);
+    return handle;
+  }
+
+  delete(handle: Handle): void {
+    this.#alive.delete(handle);
+  }
+
+  /** @throws Error for a handle that was freed or made by another backend */
+  get(handle: Matrix): WasmMatrix;
+  get(handle: Vector): WasmVector;
+  get(handle: Tensor): WasmTensor;
+  get(handle: Segment): WasmSegment;
+  get(handle: KvCache): WasmKvCache;
+  get(handle: Rope): WasmRope;
+  get(handle: Handle): WasmHandle;
+  get(handle: Handle): WasmHandle {
+    if (!this.#alive.has(handle)) {
+      throw new Error(`this ${handle.kind} was freed, or belongs to another backend`);
+    }
+    return handle as WasmHandle;
+  }
+}

@@ -1,0 +1,345 @@
+// The wasm backend: owns the memory, records operations as commands and runs them on all threads at the next read. The
+// arithmetic is in assembly/.
+import { TureenError } from "../../errors.ts";
+import type {
+  Backend,
+  Handle,
+  KvCache,
+  KvCacheOptions,
+  LinearOutput,
+  Matrix,
+  MatrixSource,
+  Rope,
+  RopeOptions,
+  Segment,
+  SegmentData,
+  Tensor,
+  Vector,
+  WeightType,
+} from "../backend.ts";
+import { ropeFrequencies } from "../rope-frequencies.ts";
+import { Arena } from "./arena.ts";
+import type { Build } from "./builds.ts";
+import { CommandList, Op } from "./commands.ts";
+import { HandleRegistry, ownedOffsets, segmentType, type WasmMatrix, type WasmVector } from "./handles.ts";
+import { CONTROL_BYTES, type Kernels } from "./kernels.ts";
+import { packedBytes } from "./layout.ts";
+import { LinearRecorder } from "./linear-recorder.ts";
+import { Scratch } from "./scratch.ts";
+import type { ThreadPool } from "./thread-pool.ts";
+import { WeightLoader } from "./weight-loader.ts";
+
+export class WasmBackend implements Backend {
+  readonly name = "wasm";
+  readonly build: Build;
+  readonly threads: number;
+  readonly #kernels: Kernels;
+  readonly #arena: Arena;
+  readonly #control: number;
+  readonly #commands: CommandList;
+  readonly #handles = new HandleRegistry();
+  readonly #loader: WeightLoader;
+  readonly #scratch: Scratch;
+  readonly #linear: LinearRecorder;
+  #pool: ThreadPool | undefined;
+  #state: "ready" | "failed" | "disposed" = "ready";
+
+  /** @param startPool starts threads 1.. on the control block at an address */
+  static async create(
+    build: Build,
+    threads: number,
+    kernels: Kernels,
+    memory: WebAssembly.Memory,
+    startPool: (control: number) => Promise<ThreadPool | undefined>,
+  ): Promise<WasmBackend> {
+    const backend = new WasmBackend(build, threads, kernels, memory);
+    backend.#pool = await startPool(backend.#control);
+    return backend;
+  }
+
+  private constructor(build: Build, threads: number, kernels: Kernels, memory: WebAssembly.Memory) {
+    this.build = build;
+    this.threads = threads;
+    this.#kernels = kernels;
+    this.#arena = new Arena(memory, kernels.heap_base());
+    this.#control = this.#arena.allocate(CONTROL_BYTES);
+    this.#arena.u8.fill(0, this.#control, this.#control + CONTROL_BYTES);
+    this.#commands = new CommandList(this.#arena);
+    this.#loader = new WeightLoader(this.#arena, kernels);
+    this.#scratch = new Scratch(this.#arena, () => this.#run());
+    this.#linear = new LinearRecorder(this.#handles, this.#scratch, build.startsWith("relaxed"));
+  }
+
+  /** Bytes allocated for weights, activations and caches. */
+  get nBytes(): number {
+    return this.#arena.nBytes;
+  }
+
+  // ---- weights and buffers
+
+  async loadMatrix(source: MatrixSource, type: WeightType): Promise<Matrix> {
+    this.#check();
+    const matrix = this.#allocateMatrix(source.rows, source.cols, type);
+    try {
+      await this.#loader.load(source, type, matrix.offset);
+    } catch (error) {
+      this.#arena.free(matrix.offset);
+      throw error;
+    }
+    return this.#handles.add(matrix);
+  }
+
+  async replaceMatrix(matrix: Matrix, source: MatrixSource): Promise<void> {
+    this.#check();
+    const { rows, cols, type, offset } = this.#handles.get(matrix);
+    if (source.rows !== rows || source.cols !== cols) {
+      throw new Error(`matrix is [${rows}, ${cols}], source [${source.rows}, ${source.cols}]`);
+    }
+    // Packed aside first, so that a failure half-way leaves the old content.
+    const fresh = this.#allocateMatrix(rows, cols, type);
+    try {
+      await this.#loader.load(source, type, fresh.offset);
+      this.#run();
+      this.#arena.u8.copyWithin(offset, fresh.offset, fresh.offset + fresh.nBytes);
+    } finally {
+      this.#arena.free(fresh.offset);
+    }
+  }
+
+  loadVector(name: string, values: Float32Array): Vector {
+    this.#check();
+    return this.#handles.add(this.#allocateVector(name, values));
+  }
+
+  loadSegment(data: SegmentData, base: WeightType): Segment {
+    this.#check();
+    const { name, rank, rows, cols } = data;
+    const type = segmentType(base);
+    const owned: number[] = [];
+    try {
+      const a = this.#allocateMatrix(rank, cols, type);
+      owned.push(a.offset);
+      const b = this.#allocateMatrix(rows, rank, type);
+      owned.push(b.offset);
+      this.#loader.loadValues(`${name}.lora_A`, data.a, rank, cols, type, a.offset);
+      this.#loader.loadValues(`${name}.lora_B`, data.b, rows, rank, type, b.offset);
+      const bias = data.bias && this.#allocateVector(`${name}.lora_B.bias`, data.bias);
+      const nBytes = a.nBytes + b.nBytes + (bias ? rows * 4 : 0);
+      return this.#handles.add({ kind: "segment", rank, rows, cols, nBytes, a, b, bias });
+    } catch (error) {
+      for (const offset of owned) this.#arena.free(offset);
+      throw error;
+    }
+  }
+
+  createTensor(rows: number, cols: number): Tensor {
+    this.#check();
+    // Kernels work in whole vectors; the last may reach past the end.
+    const offset = this.#arena.allocate(rows * cols * 4 + 16);
+    this.#arena.f32.fill(0, offset / 4, offset / 4 + rows * cols);
+    return this.#handles.add({ kind: "tensor", rows, cols, offset });
+  }
+
+  createKvCache({ layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
+    this.#check();
+    const capacity = Math.ceil(length / 8) * 8;
+    const layerKeys = kvHeads * capacity * headDim * 4;
+    const layerValues = kvHeads * capacity * Math.ceil(headDim / 8) * 32;
+    const keys = this.#arena.allocate(layers * layerKeys);
+    let values: number;
+    try {
+      values = this.#arena.allocate(layers * layerValues);
+    } catch (error) {
+      this.#arena.free(keys);
+      throw error;
+    }
+    const nBytes = layers * (layerKeys + layerValues);
+    return this.#handles.add({
+      kind: "kv-cache", layers, kvHeads, headDim, length, nBytes, keys, values, capacity, layerKeys, layerValues,
+    });
+  }
+
+  createRope({ headDim, theta, scaling, length }: RopeOptions): Rope {
+    this.#check();
+    if (headDim % 2 !== 0) throw new Error(`headDim ${headDim} is odd`);
+    const frequencies = ropeFrequencies(headDim, theta, scaling, this.#kernels.power);
+    const offset = this.#arena.allocate(length * headDim * 4);
+    const from = this.#arena.allocate(frequencies.byteLength);
+    this.#arena.u8.set(new Uint8Array(frequencies.buffer), from);
+    this.#kernels.fill_rope(offset, from, headDim / 2, length);
+    this.#arena.free(from);
+    return this.#handles.add({ kind: "rope", headDim, length, offset });
+  }
+
+  free(handle: Handle): void {
+    if (this.#state === "disposed") return;
+    const owned = ownedOffsets(this.#handles.get(handle));
+    this.#run();
+    this.#handles.delete(handle);
+    for (const offset of owned) this.#arena.free(offset);
+  }
+
+  // ---- operations
+
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
+    const to = this.#handles.get(out);
+    const { type, offset, rows, cols } = this.#handles.get(table);
+    requireRoom(out, ids.length, cols);
+    // The ids of an earlier embed may not have been read yet.
+    const at = this.#scratch.get("ids", ids.length * 4, { fresh: true });
+    const { i32 } = this.#arena;
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i] as number;
+      if (!(Number.isInteger(id) && id >= 0 && id < rows)) throw new Error(`id ${id} is outside 0..${rows - 1}`);
+      i32[at / 4 + i] = id;
+    }
+    this.#push(Op.embed[type], to.offset, offset, at, ids.length, cols);
+  }
+
+  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
+    requireRoom(out, n, weight.length);
+    requireRoom(x, n, weight.length);
+    const { get } = this.#addresses();
+    this.#push(Op.rmsNorm, get(out), get(x), get(weight), n, weight.length);
+    this.#commands.float(5, eps);
+  }
+
+  linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row = 0): void {
+    this.#check();
+    if (row < 0 || row + n > x.rows) throw new Error(`rows ${row}..${row + n - 1} of ${x.rows}`);
+    this.#linear.record(x, n, outputs, row, (op, ...args) => this.#push(op, ...args), this.#commands);
+  }
+
+  rope(x: Tensor, n: number, rope: Rope, position: number): void {
+    const heads = x.cols / rope.headDim;
+    if (!Number.isInteger(heads)) throw new Error(`${x.cols} columns are no multiple of ${rope.headDim}`);
+    if (position + n > rope.length) throw new Error(`position ${position + n} is beyond ${rope.length}`);
+    requireRoom(x, n, x.cols);
+    const { get } = this.#addresses();
+    this.#push(Op.rope, get(x), n, heads, rope.headDim / 2, get(rope), position);
+  }
+
+  writeKv(cache: KvCache, layer: number, k: Tensor, v: Tensor, position: number, n: number): void {
+    const to = this.#handles.get(cache);
+    const { kvHeads, headDim } = to;
+    requirePositions(cache, layer, position, n);
+    requireRoom(k, n, kvHeads * headDim);
+    requireRoom(v, n, kvHeads * headDim);
+    const { get } = this.#addresses();
+    const keys = to.keys + layer * to.layerKeys;
+    const values = to.values + layer * to.layerValues;
+    this.#push(Op.writeKv, keys, values, get(k), get(v), n, kvHeads, headDim, to.capacity, position);
+  }
+
+  attention(out: Tensor, q: Tensor, cache: KvCache, layer: number, position: number, n: number): void {
+    const from = this.#handles.get(cache);
+    const { kvHeads, headDim, capacity } = from;
+    const heads = q.cols / headDim;
+    if (!Number.isInteger(heads / kvHeads)) throw new Error(`${heads} heads share ${kvHeads} KV heads`);
+    requirePositions(cache, layer, position, n);
+    requireRoom(q, n, q.cols);
+    requireRoom(out, n, q.cols);
+    const scratch = this.#scratch.get("attention", this.threads * (capacity + headDim + 40) * 16);
+    const { get } = this.#addresses();
+    const keys = from.keys + layer * from.layerKeys;
+    const values = from.values + layer * from.layerValues;
+    this.#push(
+      Op.attention, get(out), get(q), keys, values, n, heads, kvHeads, headDim, capacity, position, 0, scratch,
+    );
+    this.#commands.float(10, 1 / Math.sqrt(headDim));
+  }
+
+  siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+    for (const tensor of [out, gate, up]) requireRoom(tensor, n, gate.cols);
+    const { get } = this.#addresses();
+    this.#push(Op.siluMul, get(out), get(gate), get(up), n * gate.cols);
+  }
+
+  async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {
+    const { offset, cols, rows } = this.#handles.get(x);
+    if (row < 0 || row + nRows > rows) throw new Error(`rows ${row}..${row + nRows - 1} of ${rows}`);
+    this.#check();
+    this.#run();
+    const start = offset / 4 + row * cols;
+    const result = into ?? new Float32Array(nRows * cols);
+    result.set(this.#arena.f32.subarray(start, start + nRows * cols));
+    return result;
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#state === "disposed") return;
+    this.#state = "disposed";
+    if (this.threads > 1) this.#kernels.stop_workers(this.#control);
+    this.#pool?.terminate();
+  }
+
+  // ---- inside
+
+  #addresses(): { get: (handle: Tensor | Vector | Rope) => number } {
+    return { get: (handle) => (this.#handles.get(handle as Handle) as WasmVector).offset };
+  }
+
+  #allocateMatrix(rows: number, cols: number, type: WeightType): WasmMatrix {
+    const nBytes = packedBytes(type, rows, cols);
+    return { kind: "matrix", rows, cols, type, nBytes, offset: this.#arena.allocate(nBytes) };
+  }
+
+  #allocateVector(name: string, values: Float32Array): WasmVector {
+    if (!values.every(Number.isFinite)) {
+      throw new TureenError("WEIGHTS_NOT_FINITE", `tensor ${name} holds NaN or infinity`, {
+        where: `element ${values.findIndex((value) => !Number.isFinite(value))}`,
+        hint: "The file is damaged, or training diverged; get another copy.",
+      });
+    }
+    const offset = this.#arena.allocate(values.byteLength + 16);
+    this.#arena.f32.set(values, offset / 4);
+    return { kind: "vector", length: values.length, offset };
+  }
+
+  #push(op: number, ...args: readonly number[]): void {
+    this.#check();
+    if (this.#commands.isFull) this.#run();
+    this.#commands.push(op, ...args);
+  }
+
+  /** Runs what is recorded. */
+  #run(): void {
+    const { count } = this.#commands;
+    if (count === 0) return;
+    this.#commands.meet();
+    this.#commands.clear();
+    try {
+      this.#kernels.submit(this.#commands.offset, count, this.#control, this.threads);
+    } catch (cause) {
+      this.#state = "failed";
+      this.#pool?.terminate();
+      throw new TureenError(
+        "BACKEND_FAILED",
+        "a kernel failed",
+        { hint: "Dispose the model and load it again; please report this." },
+        { cause },
+      );
+    }
+  }
+
+  #check(): void {
+    if (this.#state === "ready") return;
+    throw new TureenError(
+      this.#state === "disposed" ? "DISPOSED" : "BACKEND_FAILED",
+      `the wasm backend was used after it was ${this.#state === "disposed" ? "disposed" : "stopped by a failure"}`,
+    );
+  }
+}
+
+function requireRoom(tensor: Tensor, n: number, cols: number): void {
+  if (n > tensor.rows || cols !== tensor.cols) {
+    throw new Error(`tensor is [${tensor.rows}, ${tensor.cols}], needed [${n}, ${cols}]`);
+  }
+}
+
+function requirePositions(cache: KvCache, layer: number, position: number, n: number): void {
+  if (layer < 0 || layer >= cache.layers) throw new Error(`layer ${layer} of ${cache.layers}`);
+  if (position < 0 || position + n > cache.length) {
+    throw new Error(`positions ${position}..${position + n - 1} of ${cache.length}`);
+  }
+}
