@@ -1,0 +1,115 @@
+// From tensor names of an adapter file to modules: names are normalised, pairs are joined, and everything that is not a plain
+// LoRA factor is refused by name. Knows no base model.
+import { TureenError } from "../errors.ts";
+import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
+import { isFloatDType } from "../formats/float.ts";
+
+/** The tensors of one module. */
+export interface LoraTensors {
+  /** [rank, cols] */
+  readonly a: TensorInfo;
+  /** [rows, rank] */
+  readonly b: TensorInfo;
+  /** [rows] */
+  readonly bias: TensorInfo | undefined;
+}
+
+type Part = keyof LoraTensors;
+
+const PREFIX = "base_model.model.";
+const PARTS: ReadonlyMap<string, Part> = new Map([
+  ["lora_A weight", "a"],
+  ["lora_B weight", "b"],
+  ["lora_B bias", "bias"],
+]);
+
+/** Parts of tensor names that tell of something other than LoRA factors. */
+const OTHERS: readonly (readonly [pattern: RegExp, title: string])[] = [
+  [/\.lora_magnitude_vector(\.|$)/, "DoRA"],
+  [/\.lora_embedding_[AB](\.|$)/, "LoRA on an embedding"],
+  [/\.lora_diag(\.|$)/, "KaSA"],
+  [/\.(lora_E|ranknum)(\.|$)/, "AdaLoRA"],
+  [/\.(trainable_tokens_|token_adapter)/, "trained token embeddings"],
+];
+
+/** Training state that inference does not read. */
+const IGNORED = /\.lora_monteclora_sampler\./;
+
+/**
+ * Groups an adapter file's tensors by module path (without `base_model.model.`), in the file's order. Names may carry the
+ * adapter's name: `….lora_A.default.weight`.
+ * @throws TureenError `ADAPTER_UNSUPPORTED` for tensors of other methods and for whole modules; `ADAPTER_MISMATCH` for
+ *   duplicates, a factor without its partner, or no tensors; `FORMAT_UNSUPPORTED` for types other than floats
+ */
+export function groupLoraTensors(checkpoint: Checkpoint): Map<string, LoraTensors> {
+  const modules = new Map<string, Partial<Record<Part, TensorInfo>>>();
+  for (const tensor of checkpoint.tensors.values()) {
+    if (IGNORED.test(tensor.name)) continue;
+    const { path, part } = parseName(tensor);
+    checkType(tensor);
+    const parts = modules.get(path) ?? {};
+    modules.set(path, parts);
+    const other = parts[part];
+    if (other !== undefined) {
+      throw new TureenError("ADAPTER_MISMATCH", "two tensors are the same factor", {
+        found: `${other.name} and ${tensor.name}`,
+        where: checkpoint.name,
+      });
+    }
+    parts[part] = tensor;
+  }
+  if (modules.size === 0) {
+    throw new TureenError("ADAPTER_MISMATCH", "the adapter has no tensors", {
+      where: checkpoint.name,
+    });
+  }
+  const pairs = new Map<string, LoraTensors>();
+  for (const [path, { a, b, bias }] of modules) {
+    if (a === undefined || b === undefined) throw unpaired(path, a === undefined, checkpoint);
+    pairs.set(path, { a, b, bias });
+  }
+  return pairs;
+}
+
+function parseName({ name, file }: TensorInfo): { path: string; part: Part } {
+  const match = /^(.+)\.(lora_[AB])(?:\.[^.]+)?\.(weight|bias)$/.exec(name);
+  const part = match === null ? undefined : PARTS.get(`${match[2]} ${match[3]}`);
+  if (match !== null && part !== undefined) {
+    const path = match[1]!;
+    return { path: path.startsWith(PREFIX) ? path.slice(PREFIX.length) : path, part };
+  }
+  const title = OTHERS.find(([pattern]) => pattern.test(name))?.[1];
+  throw new TureenError(
+    "ADAPTER_UNSUPPORTED",
+    title === undefined
+      ? "tensors other than LoRA factors are not supported"
+      : `${title} is not supported`,
+    {
+      expected: "lora_A and lora_B weights",
+      found: name,
+      where: file,
+      hint:
+        title === undefined
+          ? "The adapter replaces a whole weight: merge it into its base model with PEFT."
+          : "Only plain LoRA adapters on linear layers load.",
+    },
+  );
+}
+
+function checkType({ name, dtype, file }: TensorInfo): void {
+  if (isFloatDType(dtype)) return;
+  throw new TureenError("FORMAT_UNSUPPORTED", "adapter weights of this type cannot be read", {
+    expected: "F32, F16 or BF16",
+    found: dtype,
+    where: `${name} in ${file}`,
+  });
+}
+
+function unpaired(path: string, aIsMissing: boolean, checkpoint: Checkpoint): TureenError {
+  const [missing, present] = aIsMissing ? ["lora_A", "lora_B"] : ["lora_B", "lora_A"];
+  return new TureenError("ADAPTER_MISMATCH", `a module has ${present} without ${missing}`, {
+    found: path,
+    where: checkpoint.name,
+    hint: "The file is incomplete.",
+  });
+}

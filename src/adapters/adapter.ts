@@ -1,0 +1,164 @@
+// Opens a PEFT LoRA adapter for a base model: config and tensors are checked against each other and against the base's linear
+// layers before any weight is read, so that a wrong adapter is refused and never half applied. Knows nothing of backends.
+import { TureenError } from "../errors.ts";
+import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
+import { findNotFinite, toFloat32 } from "../formats/float.ts";
+import { type PeftConfig, parsePeftConfig } from "../formats/peft-config.ts";
+import { openSafetensors } from "../formats/safetensors.ts";
+import type { LinearInfo } from "../model/config.ts";
+import { readJson } from "../sources/open.ts";
+import type { FileSet, ReadOptions } from "../sources/source.ts";
+import { type AdapterModule, checkAgainstBase } from "./adapter-check.ts";
+import { groupLoraTensors, type LoraTensors } from "./adapter-tensors.ts";
+
+export type { AdapterModule } from "./adapter-check.ts";
+
+/** One module's weights, f32 and finite, the caller's own. */
+export interface AdapterWeights {
+  /** [rank, cols] */
+  readonly a: Float32Array;
+  /** [rows, rank] */
+  readonly b: Float32Array;
+  /** [rows] */
+  readonly bias: Float32Array | undefined;
+}
+
+/** An opened adapter that fits its base. Weights are read on demand. */
+export interface Adapter {
+  /** For messages: the folder. */
+  readonly source: string;
+  readonly config: PeftConfig;
+  /** The linear layers it changes, in model order. */
+  readonly modules: ReadonlyMap<string, AdapterModule>;
+  /** @throws TureenError `WEIGHTS_NOT_FINITE`, and whatever the source throws */
+  readModule(path: string, options?: ReadOptions): Promise<AdapterWeights>;
+  close(): Promise<void>;
+}
+
+/** An adapter's two files, opened without a base model. */
+export interface AdapterFiles {
+  readonly config: PeftConfig;
+  /** The config's file, for messages. */
+  readonly configFile: string;
+  readonly checkpoint: Checkpoint;
+}
+
+const CONFIG = "adapter_config.json";
+const WEIGHTS = "adapter_model.safetensors";
+
+/**
+ * Opens `adapter_config.json` and `adapter_model.safetensors`. The checkpoint is the caller's to close.
+ * @throws TureenError `SOURCE_NOT_FOUND`, `FORMAT_INVALID`, `FORMAT_UNSUPPORTED`, `ADAPTER_CONFIG_INVALID`,
+ *   `ADAPTER_UNSUPPORTED`
+ */
+export async function openAdapterFiles(
+  files: FileSet,
+  options?: ReadOptions,
+): Promise<AdapterFiles> {
+  const json = await readJson(files, CONFIG, options);
+  if (json === undefined) {
+    throw new TureenError("SOURCE_NOT_FOUND", `there is no ${CONFIG}`, {
+      expected: "the folder of a PEFT adapter",
+      where: files.name,
+    });
+  }
+  const configFile = `${CONFIG} in ${files.name}`;
+  const config = parsePeftConfig(json, configFile);
+  const source = await files.open(WEIGHTS, options);
+  if (source === undefined) throw await weightsMissing(files, options);
+  return { config, configFile, checkpoint: await openSafetensors(source, options) };
+}
+
+async function weightsMissing(files: FileSet, options?: ReadOptions): Promise<TureenError> {
+  const pickle = await files.open("adapter_model.bin", options);
+  await pickle?.close();
+  const where = files.name;
+  if (pickle === undefined) {
+    return new TureenError("SOURCE_NOT_FOUND", `there is no ${WEIGHTS}`, { where });
+  }
+  return new TureenError("FORMAT_UNSUPPORTED", "adapters saved as PyTorch pickles are not read", {
+    expected: WEIGHTS,
+    found: "adapter_model.bin",
+    where,
+    hint: "Convert it to safetensors: load it with PEFT and save it again with save_pretrained.",
+  });
+}
+
+/**
+ * Opens an adapter for a base model with these linear layers. Only headers are read.
+ * @param linears all linear layers that adapters can target, in model order
+ * @throws TureenError what `openAdapterFiles` throws; `ADAPTER_MISMATCH` if tensors, config and base disagree. Nothing stays
+ *   open.
+ */
+export async function openAdapter(
+  files: FileSet,
+  linears: readonly LinearInfo[],
+  options?: ReadOptions,
+): Promise<Adapter> {
+  const { config, configFile, checkpoint } = await openAdapterFiles(files, options);
+  try {
+    refuseSavedModules(config, configFile);
+    const tensors = groupLoraTensors(checkpoint);
+    const modules = checkAgainstBase({ config, configFile, tensors, linears, where: files.name });
+    return {
+      source: files.name,
+      config,
+      modules,
+      readModule: (path, options) => readModule(checkpoint, tensors.get(path), path, options),
+      close: () => checkpoint.close(),
+    };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+function refuseSavedModules({ modulesToSave }: PeftConfig, where: string): void {
+  if (modulesToSave.length === 0) return;
+  throw new TureenError(
+    "ADAPTER_UNSUPPORTED",
+    "adapters that replace whole modules are not supported",
+    {
+      expected: "modules_to_save: null",
+      found: `modules_to_save: ${JSON.stringify(modulesToSave).slice(0, 80)}`,
+      where,
+      hint: "Merge it into its base model with PEFT, or train it without modules_to_save.",
+    },
+  );
+}
+
+async function readModule(
+  checkpoint: Checkpoint,
+  tensors: LoraTensors | undefined,
+  path: string,
+  options?: ReadOptions,
+): Promise<AdapterWeights> {
+  if (tensors === undefined) {
+    const where = checkpoint.name;
+    throw new TureenError("ADAPTER_MISMATCH", `the adapter does not change ${path}`, { where });
+  }
+  const read = (tensor: TensorInfo): Promise<Float32Array> =>
+    readFactor(checkpoint, tensor, options);
+  const [a, b, bias] = await Promise.all([
+    read(tensors.a),
+    read(tensors.b),
+    tensors.bias === undefined ? undefined : read(tensors.bias),
+  ]);
+  return { a, b, bias };
+}
+
+async function readFactor(
+  checkpoint: Checkpoint,
+  { name, dtype, nBytes, file }: TensorInfo,
+  options?: ReadOptions,
+): Promise<Float32Array> {
+  const bytes = await checkpoint.read(name, 0, nBytes, options);
+  const values = new Float32Array(toFloat32(bytes, dtype));
+  const at = findNotFinite(values);
+  if (at < 0) return values;
+  throw new TureenError("WEIGHTS_NOT_FINITE", "an adapter's weights are not all finite", {
+    found: `${values[at]} at element ${at}`,
+    where: `${name} in ${file}`,
+    hint: "Its training has diverged, or the file is damaged.",
+  });
+}

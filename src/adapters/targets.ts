@@ -1,0 +1,134 @@
+// Which linear layers an adapter's config targets, and with what rank and alpha: PEFT's rules (0.21.0:
+// `check_target_module_exists` in tuners/tuners_utils.py, `get_pattern_key` in utils/other.py), exactly, for the names of a
+// Llama-family model. Knows names only, no tensors.
+import { TureenError } from "../errors.ts";
+import type { PeftConfig } from "../formats/peft-config.ts";
+import { compilePythonRegex, type PythonRegex, RegexBudget } from "./python-regex.ts";
+
+/** Answers for one adapter's config. Names are full module paths: `model.layers.3.self_attn.q_proj`. */
+export interface TargetMatcher {
+  isTargeted(path: string): boolean;
+  rankOf(path: string): number;
+  alphaOf(path: string): number;
+  /** lora_alpha / r, or lora_alpha / sqrt(r) with rsLoRA. */
+  scalingOf(path: string): number;
+}
+
+/** Work for all patterns and names of one adapter, in positions visited: a second or two. */
+const MATCHING_BUDGET = 100_000_000;
+/** PEFT's targets for llama, mistral and qwen2 where the config names none. */
+const DEFAULT_TARGETS: readonly string[] = ["q_proj", "v_proj"];
+/** The output layer, which `all-linear` leaves out. */
+const OUTPUT_LAYER = "lm_head";
+/** The one module besides linear layers that LoRA can target. */
+export const EMBEDDING = "model.embed_tokens";
+
+/**
+ * Compiles a config's rules.
+ * @param where the config's file, for messages
+ * @throws TureenError `ADAPTER_CONFIG_INVALID` or `ADAPTER_UNSUPPORTED` for regular expressions that cannot be used. The
+ *   matcher's methods throw `ADAPTER_UNSUPPORTED` when a pattern takes too long.
+ */
+export function createTargetMatcher(config: PeftConfig, where: string): TargetMatcher {
+  const budget = new RegexBudget(MATCHING_BUDGET);
+  const compile = (pattern: string): PythonRegex => compilePythonRegex(pattern, where, budget);
+  const isTarget = compileTargets(config, compile);
+  const isExcluded = compileExclusions(config, compile);
+  const isInLayers = compileLayers(config, where);
+  const rankOf = compilePatternMap(config.rankPattern, config.r, compile);
+  const alphaOf = compilePatternMap(config.alphaPattern, config.loraAlpha, compile);
+  return {
+    isTargeted: (path) => !isExcluded(path) && isTarget(path) && isInLayers(path),
+    rankOf,
+    alphaOf,
+    scalingOf(path) {
+      const rank = rankOf(path);
+      return alphaOf(path) / (config.useRslora ? Math.sqrt(rank) : rank);
+    },
+  };
+}
+
+type NameTest = (path: string) => boolean;
+type Compile = (pattern: string) => PythonRegex;
+
+function compileTargets({ targetModules }: PeftConfig, compile: Compile): NameTest {
+  if (typeof targetModules !== "string") return endsWithAny(targetModules ?? DEFAULT_TARGETS);
+  // PEFT replaces the word by the names of all linear layers before it matches.
+  if (targetModules.toLowerCase() === "all-linear") {
+    return (path) => path !== OUTPUT_LAYER && path !== EMBEDDING;
+  }
+  const regex = compile(targetModules);
+  return (path) => regex.fullMatch(path);
+}
+
+function compileExclusions(config: PeftConfig, compile: Compile): NameTest {
+  const { excludeModules, modulesToSave } = config;
+  const saved = modulesToSave.map((name) => compile(`(^|.*\\.)${name}($|\\..*)`));
+  const isSaved: NameTest = (path) => saved.some((regex) => regex.matchStart(path));
+  if (excludeModules === undefined || excludeModules.length === 0) return isSaved;
+  if (typeof excludeModules !== "string") {
+    const isListed = endsWithAny(excludeModules);
+    return (path) => isListed(path) || isSaved(path);
+  }
+  const regex = compile(excludeModules);
+  return (path) => regex.fullMatch(path) || isSaved(path);
+}
+
+/** A name itself, or its ending after a dot. */
+function endsWithAny(names: readonly string[]): NameTest {
+  return (path) => names.some((name) => path === name || path.endsWith(`.${name}`));
+}
+
+function compileLayers(config: PeftConfig, where: string): NameTest {
+  const { layersToTransform, layersPattern } = config;
+  if (layersToTransform === undefined || layersToTransform.length === 0) return () => true;
+  const indices = new Set(layersToTransform);
+  const regexes =
+    layersPattern.length === 0
+      ? [/^.*?\.[^.]*\.(\d+)\./]
+      : layersPattern.map((name) => compileListName(name, where));
+  return (path) => {
+    for (const regex of regexes) {
+      const match = regex.exec(path);
+      if (match !== null) return indices.has(Number(match[1]));
+    }
+    return false;
+  };
+}
+
+/** Finds the first number after a module list's name. As in PEFT, `.` stands for any character. */
+function compileListName(name: string, where: string): RegExp {
+  if (/^[\w.-]{1,256}$/.test(name)) return new RegExp(`^(?:|.*?\\.)${name}\\.(\\d+)\\.`);
+  throw new TureenError("ADAPTER_UNSUPPORTED", "layers_pattern with a regular expression", {
+    expected: "names of module lists, such as layers",
+    found: JSON.stringify(name.slice(0, 80)),
+    where,
+  });
+}
+
+/** The value of the first key that matches the end of a name, at a dot; else the default. */
+function compilePatternMap(
+  patterns: ReadonlyMap<string, number>,
+  defaultValue: number,
+  compile: Compile,
+): (path: string) => number {
+  const tests = [...patterns].map(([key, value]) => ({ matches: compileKey(key, compile), value }));
+  return (path) =>
+    tests.find(({ matches }) => matches(path))?.value ?? patterns.get(path) ?? defaultValue;
+}
+
+/** `re.match(rf"(.*\.)?({key})$", path)`. Most keys are plain names, and there may be one for every layer. */
+function compileKey(key: string, compile: Compile): NameTest {
+  if (!/^[\w.-]+$/.test(key)) {
+    const regex = compile(`(.*\\.)?(${key})$`);
+    return (path) => regex.matchStart(path);
+  }
+  return (path) => {
+    const start = path.length - key.length;
+    if (start < 0 || (start > 0 && path[start - 1] !== ".")) return false;
+    for (let i = key.length - 1; i >= 0; i--) {
+      if (key[i] !== "." && key[i] !== path[start + i]) return false;
+    }
+    return true;
+  };
+}
