@@ -1,0 +1,63 @@
+// What a model and its adapters say about themselves, as plain data for people and programs.
+import type { Backend, WeightType } from "../backend/backend.ts";
+import type { ModelConfig } from "../model/config.ts";
+import type { DecoderWeights } from "../model/weights.ts";
+import type { LoadedAdapter } from "../soup/loaded-adapters.ts";
+
+/** Which backend runs a model. */
+export interface BackendInfo {
+  readonly name: Backend["name"];
+  /** Which variant, e.g. `relaxed-threads`. */
+  readonly build: string;
+  readonly threads: number;
+}
+
+/** A loaded model. */
+export interface ModelInfo {
+  /** Where it came from. */
+  readonly name: string;
+  readonly config: ModelConfig;
+  readonly backend: BackendInfo;
+  readonly weightType: WeightType;
+  /** Memory of the weights as packed, in bytes. */
+  readonly weightBytes: number;
+  /** Positions of a KV cache. */
+  readonly contextLength: number;
+}
+
+/** A loaded adapter. */
+export interface AdapterInfo {
+  readonly name: string;
+  /** Where it came from. */
+  readonly source: string;
+  /** Linear layers it changes. */
+  readonly modules: number;
+  /** The ranks that occur, ascending. */
+  readonly ranks: readonly number[];
+  /** Memory as packed, in bytes. */
+  readonly nBytes: number;
+}
+
+export function describeModel(model: {
+  name: string;
+  config: ModelConfig;
+  backend: Backend;
+  weights: DecoderWeights;
+  quantize: "none" | "q8" | "q4";
+  contextLength: number;
+}): ModelInfo {
+  const { name, config, backend, weights, quantize, contextLength } = model;
+  return {
+    name,
+    config,
+    backend: { name: backend.name, build: backend.build, threads: backend.threads },
+    weightType: quantize === "none" ? "f32" : quantize,
+    weightBytes: weights.nBytes,
+    contextLength,
+  };
+}
+
+export function describeAdapter({ name, adapter, modules, nBytes }: LoadedAdapter): AdapterInfo {
+  const ranks = [...new Set(modules.map(({ segment }) => segment.rank))].sort((a, b) => a - b);
+  return { name, source: adapter.source, modules: modules.length, ranks, nBytes };
+}

@@ -1,0 +1,98 @@
+// Loads a base model: config, tokenizer, weights, backend. If anything fails, everything that was opened or allocated is
+// released before the error reaches the caller.
+import type { Backend } from "../backend/backend.ts";
+import { type BackendOptions, createBackend } from "../backend/create-backend.ts";
+import { TureenError } from "../errors.ts";
+import type { Checkpoint } from "../formats/checkpoint.ts";
+import { openCheckpoint } from "../formats/open-checkpoint.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { Decoder } from "../model/decoder.ts";
+import { loadWeights } from "../model/weights.ts";
+import { type FileSetInput, openFileSet } from "../sources/open.ts";
+import type { ReadOptions } from "../sources/source.ts";
+import { Model } from "./model.ts";
+import { readConfig } from "./read-config.ts";
+import { loadTextTools } from "./text-tools.ts";
+
+/** How far loading has come. */
+export interface LoadProgress {
+  /** Bytes of the checkpoint that have been read and packed. */
+  readonly bytesDone: number;
+  readonly bytesTotal: number;
+}
+
+export interface LoadModelOptions {
+  /** `auto` (default) takes the fastest that runs here. `reference` is plain TypeScript, slow, for comparison. */
+  readonly backend?: BackendOptions["backend"] | undefined;
+  /** Default: chosen by the backend from the cores there are. */
+  readonly threads?: number | undefined;
+  /** Which build of the wasm kernels, e.g. `relaxed`; for tests and measurements. Default: the fastest that runs here. */
+  readonly build?: BackendOptions["build"];
+  /**
+   * How weights are held: `none` as f32 (default; exactly the file's values), `q8` in about 9 bits each, `q4` in about 6.
+   * Adapters beside q8 and q4 weights are held as q8.
+   */
+  readonly quantize?: "none" | "q8" | "q4" | undefined;
+  /**
+   * Positions of a KV cache: prompt and text together. Default: the model's own limit, but at most 2048, since memory
+   * grows with it.
+   */
+  readonly contextLength?: number | undefined;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const DEFAULT_CONTEXT = 2048;
+const QUANTIZE = ["none", "q8", "q4"];
+
+/**
+ * Loads a Llama-family model in Hugging Face's layout: `config.json`, `model.safetensors` or its shards, and
+ * `tokenizer.json` if text is to be read and written (without it, prompts are token ids).
+ * @param source a directory, an http(s) or file URL of one, or files by name
+ * @throws TureenError `SOURCE_NOT_FOUND`, `FORMAT_INVALID`, `MODEL_UNSUPPORTED`, `MODEL_TENSOR_MISMATCH`,
+ * `WEIGHTS_NOT_FINITE`, `OPTION_INVALID`, `BACKEND_UNAVAILABLE`, `OUT_OF_MEMORY`, `ABORTED` and others
+ */
+export async function loadModel(
+  source: FileSetInput,
+  options: LoadModelOptions = {},
+): Promise<Model> {
+  const { backend: kind = "auto", threads, build, quantize = "none", signal } = options;
+  if (!QUANTIZE.includes(quantize)) {
+    throw new TureenError("OPTION_INVALID", "option quantize is invalid", {
+      expected: QUANTIZE.join(", "),
+      found: String(quantize),
+    });
+  }
+  const reading: ReadOptions = { signal };
+  const files = await openFileSet(source, reading);
+  const config = await readConfig(files, reading);
+  const contextLength = chooseContext(options.contextLength, config);
+  const text = await loadTextTools(files, reading);
+  let checkpoint: Checkpoint | undefined;
+  let backend: Backend | undefined;
+  try {
+    checkpoint = await openCheckpoint(files, reading);
+    backend = await createBackend({ backend: kind, threads, build });
+    const weights = await loadWeights(checkpoint, config, backend, {
+      quantize,
+      signal,
+      onProgress: (bytesDone, bytesTotal) => options.onProgress?.({ bytesDone, bytesTotal }),
+    });
+    const decoder = new Decoder(backend, config, weights);
+    const parts = { files, config, text, checkpoint, backend, weights, decoder };
+    return new Model({ ...parts, quantize, contextLength });
+  } catch (error) {
+    await backend?.dispose();
+    await checkpoint?.close();
+    throw error;
+  }
+}
+
+function chooseContext(wanted: number | undefined, { maxPositions }: ModelConfig): number {
+  if (wanted === undefined) return Math.min(maxPositions, DEFAULT_CONTEXT);
+  if (Number.isSafeInteger(wanted) && wanted >= 1 && wanted <= maxPositions) return wanted;
+  throw new TureenError("OPTION_INVALID", "option contextLength is invalid", {
+    expected: `1 to ${maxPositions}, the model's max_position_embeddings`,
+    found: String(wanted),
+  });
+}

@@ -1,0 +1,328 @@
+// A loaded model and everything one does with it: adapters, soups, text, logits, folding. Holds the parts together and says
+// who owns what; the work is theirs.
+import { openAdapter } from "../adapters/adapter.ts";
+import type { Backend } from "../backend/backend.ts";
+import { TureenError } from "../errors.ts";
+import type { Checkpoint } from "../formats/checkpoint.ts";
+import { Session, type SessionContext } from "../generate/session.ts";
+import { listLinears, type ModelConfig } from "../model/config.ts";
+import type { Decoder } from "../model/decoder.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import type { DecoderWeights } from "../model/weights.ts";
+import { checkFoldable, foldedSource, readFoldParts } from "../soup/fold.ts";
+import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
+import { fingerprintBase } from "../soup/identity.ts";
+import { type LoadSoupOptions, loadRecipe } from "../soup/load-recipe.ts";
+import { LoadedAdapters } from "../soup/loaded-adapters.ts";
+import type { SoupRecipe } from "../soup/recipe.ts";
+import { Soup } from "../soup/soup.ts";
+import type { SoupWeights } from "../soup/weights.ts";
+import { type FileSetInput, openFileSet } from "../sources/open.ts";
+import { type FileSink, openFileSink } from "../sources/sink.ts";
+import type { FileSet } from "../sources/source.ts";
+import { type AdapterInfo, describeAdapter, describeModel, type ModelInfo } from "./describe.ts";
+import { type GenerateTextOptions, Generation } from "./generation.ts";
+import { RunQueue } from "./run-queue.ts";
+import { type Prompt, type TextTools, tokenizePrompt } from "./text-tools.ts";
+
+/** @internal what `loadModel` puts together; the model owns all of it */
+export interface ModelParts {
+  readonly files: FileSet;
+  readonly config: ModelConfig;
+  readonly text: TextTools;
+  readonly checkpoint: Checkpoint;
+  readonly backend: Backend;
+  readonly weights: DecoderWeights;
+  readonly decoder: Decoder;
+  readonly quantize: "none" | "q8" | "q4";
+  readonly contextLength: number;
+}
+
+export interface LoadAdapterOptions {
+  /** What soups call it. Not taken by another loaded adapter; no `=` or `,`. */
+  readonly name: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface LogitsOptions {
+  /** Default: the base alone. */
+  readonly soup?: Soup | SoupWeights | undefined;
+  /** Logits of every position instead of the last. Default false. */
+  readonly all?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A base model with any number of adapters. Made by `loadModel`; release it with `dispose`. */
+export class Model {
+  readonly config: ModelConfig;
+  /** Positions of a KV cache. */
+  readonly contextLength: number;
+  readonly #parts: ModelParts;
+  readonly #queue = new RunQueue();
+  readonly #adapters: LoadedAdapters;
+  readonly #context: SessionContext;
+  /** A session of generations that name none, kept for the next one. */
+  #idle: Session | undefined;
+  #folded: ReadonlySet<string> = new Set();
+  #weightsVersion = 0;
+  #disposing: Promise<void> | undefined;
+
+  /** @internal use `loadModel()` */
+  constructor(parts: ModelParts) {
+    this.#parts = parts;
+    this.config = parts.config;
+    this.contextLength = parts.contextLength;
+    const { backend, weights, checkpoint } = parts;
+    const linears = listLinears(parts.config);
+    this.#adapters = new LoadedAdapters({
+      linears,
+      loadSegment: (data) => backend.loadSegment(data, weights.linears.get(data.name)!.matrix.type),
+      freeSegment: (segment) => backend.free(segment),
+      identifyBase: () => fingerprintBase(checkpoint),
+    });
+    const model = this;
+    this.#context = {
+      decoder: parts.decoder,
+      run: (task) => this.#queue.run(task),
+      get weightsVersion() {
+        return model.#weightsVersion;
+      },
+    };
+  }
+
+  /** Shape, sizes, and which backend runs it. */
+  get info(): ModelInfo {
+    const { files, backend, weights, quantize } = this.#parts;
+    const { contextLength, config } = this;
+    return describeModel({ name: files.name, config, backend, weights, quantize, contextLength });
+  }
+
+  /** `undefined` if the model came without tokenizer.json. */
+  get tokenizer(): Tokenizer | undefined {
+    return this.#parts.text.tokenizer;
+  }
+
+  /** In load order. */
+  get adapters(): readonly AdapterInfo[] {
+    return this.#adapters.list().map(describeAdapter);
+  }
+
+  /**
+   * Loads a PEFT LoRA adapter: `adapter_config.json` and `adapter_model.safetensors`. It has no effect until a soup gives it
+   * weight. If it fails, the model is as before.
+   * @throws TureenError `ADAPTER_DUPLICATE`, `ADAPTER_UNSUPPORTED`, `ADAPTER_MISMATCH`, `ADAPTER_CONFIG_INVALID`,
+   * `SOURCE_NOT_FOUND`, `FORMAT_INVALID`, `WEIGHTS_NOT_FINITE`, `OUT_OF_MEMORY`, `ABORTED`
+   */
+  async loadAdapter(source: FileSetInput, options: LoadAdapterOptions): Promise<AdapterInfo> {
+    this.#checkDisposed();
+    const { name, signal } = options ?? {};
+    this.#adapters.checkName(name);
+    const files = await openFileSet(source, { signal });
+    const adapter = await openAdapter(files, [...this.#adapters.linears.values()], { signal });
+    try {
+      const add = () => this.#adapters.add(name, adapter, files, { signal });
+      return describeAdapter(await this.#queue.run(add));
+    } catch (error) {
+      await adapter.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Frees an adapter. Soups that still give it weight fail from their next use on.
+   * @throws TureenError `ADAPTER_NOT_FOUND`
+   */
+  unloadAdapter(name: string): Promise<void> {
+    return this.#queue.run(() => this.#adapters.unload(name));
+  }
+
+  /**
+   * Makes a soup of loaded adapters: `model.soup({ math: 0.6, code: 0.4 })`. Nothing is loaded or moved; several soups can be
+   * in use at once.
+   * @throws TureenError `SOUP_INVALID`, `ADAPTER_NOT_FOUND`
+   */
+  soup(weights: SoupWeights = {}): Soup {
+    this.#checkDisposed();
+    return new Soup(this.#adapters, weights);
+  }
+
+  /**
+   * Makes the soup of a `soup.json`. Its adapters must be loaded, under the names it gives them.
+   * @param recipe the file's text, its parsed JSON, or a `SoupRecipe`
+   * @throws TureenError `SOUP_INVALID` (also if an adapter's content differs), `ADAPTER_NOT_FOUND`, `FORMAT_UNSUPPORTED`
+   */
+  async loadSoup(recipe: SoupRecipe | unknown, options: LoadSoupOptions = {}): Promise<Soup> {
+    this.#checkDisposed();
+    return loadRecipe(recipe, this.#adapters, options);
+  }
+
+  /**
+   * Generates text. Starts when the result is first read; see `Generation` for the ways to read it. Several generations may
+   * run at once: they take turns, token by token, each with its own cache.
+   * @param prompt text, chat messages (for the model's chat template), or token ids
+   * @throws TureenError while reading: `PROMPT_TOO_LONG`, `TOKEN_OUT_OF_RANGE`, `OPTION_INVALID`, `TOKENIZER_INVALID`,
+   * `DISPOSED`
+   */
+  generate(prompt: Prompt, options: GenerateTextOptions = {}): Generation {
+    this.#checkDisposed();
+    const { text, config } = this.#parts;
+    const soup = this.#toSoup(options.soup);
+    return new Generation({
+      text,
+      config,
+      promptTokenIds: () => this.tokenize(prompt),
+      soup,
+      options,
+      openSession: () => this.#openSession(options.session),
+    });
+  }
+
+  /**
+   * Runs tokens from an empty context and returns their logits.
+   * @returns f32 [vocabSize] of the last position, or with `all` [n × vocabSize], row by row
+   * @throws TureenError `TOKEN_OUT_OF_RANGE`, `PROMPT_TOO_LONG`, `OPTION_INVALID`, `ABORTED`, `DISPOSED`
+   */
+  async logits(ids: ArrayLike<number>, options: LogitsOptions = {}): Promise<Float32Array> {
+    this.#checkDisposed();
+    const soup = this.#toSoup(options.soup);
+    const { session, close } = this.#openSession(undefined);
+    try {
+      session.rewind([]);
+      const wanted = options.all === true ? "all" : "last";
+      return (await session.forward(Array.from(ids), soup, wanted, options.signal))!;
+    } finally {
+      close();
+    }
+  }
+
+  /**
+   * The prompt's token ids, as `generate` runs them.
+   * @throws TureenError `TOKENIZER_INVALID` if the model has no tokenizer or no chat template
+   */
+  tokenize(prompt: Prompt): number[] {
+    return tokenizePrompt(prompt, this.#parts.text);
+  }
+
+  /**
+   * Makes a cache for a conversation, to give to `generate`.
+   * @param options.length in positions; default `contextLength`
+   * @throws TureenError `OUT_OF_MEMORY`, `OPTION_INVALID`
+   */
+  createSession(options: { readonly length?: number } = {}): Session {
+    this.#checkDisposed();
+    return new Session(this.#context, options.length ?? this.contextLength);
+  }
+
+  /**
+   * Writes a soup into the base weights: from now on the base alone is the soup, at no cost per token. A soup given to
+   * `generate` then comes on top. Replaces an earlier fold. With q8 and q4, folded weights are quantized anew.
+   * @throws TureenError `SOUP_INVALID`, `ADAPTER_UNSUPPORTED` (an adapter with biases); the weights are then as before
+   */
+  fold(soup: Soup | SoupWeights): Promise<void> {
+    this.#checkDisposed();
+    return this.#queue.run(async () => {
+      const { linears } = this.#adapters;
+      const { tieWordEmbeddings } = this.config;
+      const live = this.#toSoup(soup) ?? new Soup(this.#adapters);
+      const changed = checkFoldable(live, linears.keys(), tieWordEmbeddings);
+      const before = this.#folded;
+      this.#folded = new Set([...before, ...changed.keys()]);
+      try {
+        for (const path of this.#folded) {
+          const parts = await readFoldParts(changed.get(path) ?? []);
+          await this.#replaceLinear(path, parts);
+        }
+        this.#folded = new Set(changed.keys());
+      } catch (error) {
+        await this.#restore();
+        throw error;
+      }
+    });
+  }
+
+  /** Restores the base weights, bit for bit, by reading them again from their file. */
+  unfold(): Promise<void> {
+    this.#checkDisposed();
+    return this.#queue.run(() => this.#restore());
+  }
+
+  /** Whether a soup is folded into the weights. */
+  get isFolded(): boolean {
+    return this.#folded.size > 0;
+  }
+
+  /**
+   * Writes the base with a soup folded in as a full safetensors model, with config and tokenizer, in the base's own types.
+   * @param target a directory (Node, Deno, Bun) or a sink
+   * @throws TureenError `SOUP_INVALID`, `ADAPTER_UNSUPPORTED`, `SOURCE_WRITE_FAILED`, `ABORTED`
+   */
+  async saveFolded(
+    soup: Soup | SoupWeights,
+    target: string | URL | FileSink,
+    options: FoldModelOptions = {},
+  ): Promise<void> {
+    this.#checkDisposed();
+    const { files, checkpoint } = this.#parts;
+    const { tieWordEmbeddings } = this.config;
+    const live = this.#toSoup(soup) ?? new Soup(this.#adapters);
+    const changed = checkFoldable(live, this.#adapters.linears.keys(), tieWordEmbeddings);
+    await writeFoldedModel(files, checkpoint, changed, await openFileSink(target), options);
+  }
+
+  /** Ends running generations with `DISPOSED` and releases all memory, threads and files. */
+  dispose(): Promise<void> {
+    this.#disposing ??= this.#dispose();
+    return this.#disposing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #dispose(): Promise<void> {
+    await this.#queue.close();
+    const { decoder, backend, checkpoint } = this.#parts;
+    decoder.dispose();
+    await backend.dispose();
+    await this.#adapters.close();
+    await checkpoint.close();
+  }
+
+  async #restore(): Promise<void> {
+    for (const path of this.#folded) await this.#replaceLinear(path, []);
+    this.#folded = new Set();
+  }
+
+  async #replaceLinear(
+    path: string,
+    parts: Awaited<ReturnType<typeof readFoldParts>>,
+  ): Promise<void> {
+    const { matrix, source } = this.#parts.weights.linears.get(path)!;
+    this.#weightsVersion++;
+    const rows = parts.length === 0 ? source() : foldedSource(source(), parts);
+    await this.#parts.backend.replaceMatrix(matrix, rows);
+  }
+
+  #toSoup(soup: Soup | SoupWeights | undefined): Soup | undefined {
+    if (soup === undefined || soup instanceof Soup) return soup;
+    return new Soup(this.#adapters, soup);
+  }
+
+  #openSession(wanted: Session | undefined): { session: Session; close: () => void } {
+    const session = wanted ?? this.#idle ?? this.createSession();
+    const release = session.acquire();
+    if (wanted !== undefined) return { session, close: release };
+    this.#idle = undefined;
+    const close = (): void => {
+      release();
+      if (this.#idle === undefined && this.#disposing === undefined) this.#idle = session;
+      else session.dispose();
+    };
+    return { session, close };
+  }
+
+  #checkDisposed(): void {
+    if (this.#disposing === undefined) return;
+    throw new TureenError("DISPOSED", "the model was disposed");
+  }
+}

@@ -1,0 +1,96 @@
+// Blending without running: a base's config and file headers, adapters, soups. No weight of the base is loaded, so a soup of
+// a large model can be saved, exported or folded on a small machine.
+import { openAdapter } from "../adapters/adapter.ts";
+import type { Segment, SegmentData } from "../backend/backend.ts";
+import type { Checkpoint } from "../formats/checkpoint.ts";
+import { openCheckpoint } from "../formats/open-checkpoint.ts";
+import { listLinears, type ModelConfig } from "../model/config.ts";
+import { checkFoldable } from "../soup/fold.ts";
+import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
+import { fingerprintBase } from "../soup/identity.ts";
+import { type LoadSoupOptions, loadRecipe } from "../soup/load-recipe.ts";
+import { LoadedAdapters } from "../soup/loaded-adapters.ts";
+import { Soup } from "../soup/soup.ts";
+import type { SoupWeights } from "../soup/weights.ts";
+import { type FileSetInput, openFileSet } from "../sources/open.ts";
+import { type FileSink, openFileSink } from "../sources/sink.ts";
+import type { FileSet, ReadOptions } from "../sources/source.ts";
+import { type AdapterInfo, describeAdapter } from "./describe.ts";
+import { readConfig } from "./read-config.ts";
+
+/**
+ * Opens a base model's config and headers.
+ * @throws TureenError `SOURCE_NOT_FOUND`, `FORMAT_INVALID`, `MODEL_UNSUPPORTED` and others
+ */
+export async function openWorkbench(
+  source: FileSetInput,
+  reading: ReadOptions = {},
+): Promise<Workbench> {
+  const files = await openFileSet(source, reading);
+  const config = await readConfig(files, reading);
+  return new Workbench(files, config, await openCheckpoint(files, reading));
+}
+
+export class Workbench {
+  readonly config: ModelConfig;
+  readonly files: FileSet;
+  readonly checkpoint: Checkpoint;
+  readonly #adapters: LoadedAdapters;
+
+  constructor(files: FileSet, config: ModelConfig, checkpoint: Checkpoint) {
+    this.files = files;
+    this.config = config;
+    this.checkpoint = checkpoint;
+    this.#adapters = new LoadedAdapters({
+      linears: listLinears(config),
+      loadSegment: describeSegment,
+      freeSegment: () => {},
+      identifyBase: () => fingerprintBase(checkpoint),
+    });
+  }
+
+  /** As `Model.loadAdapter`: every tensor is read and checked. */
+  async loadAdapter(source: FileSetInput, { name }: { name: string }): Promise<AdapterInfo> {
+    this.#adapters.checkName(name);
+    const files = await openFileSet(source);
+    const adapter = await openAdapter(files, [...this.#adapters.linears.values()]);
+    try {
+      return describeAdapter(await this.#adapters.add(name, adapter, files));
+    } catch (error) {
+      await adapter.close();
+      throw error;
+    }
+  }
+
+  /** As `Model.soup`. */
+  soup(weights: SoupWeights = {}): Soup {
+    return new Soup(this.#adapters, weights);
+  }
+
+  /** As `Model.loadSoup`. */
+  loadSoup(recipe: unknown, options: LoadSoupOptions = {}): Promise<Soup> {
+    return loadRecipe(recipe, this.#adapters, options);
+  }
+
+  /** As `Model.saveFolded`. */
+  async saveFolded(
+    soup: Soup,
+    target: string | URL | FileSink,
+    options: FoldModelOptions = {},
+  ): Promise<void> {
+    const { tieWordEmbeddings } = this.config;
+    const changed = checkFoldable(soup, this.#adapters.linears.keys(), tieWordEmbeddings);
+    const sink = await openFileSink(target);
+    await writeFoldedModel(this.files, this.checkpoint, changed, sink, options);
+  }
+
+  async close(): Promise<void> {
+    await this.#adapters.close();
+    await this.checkpoint.close();
+  }
+}
+
+/** What a backend would hold, without holding it. */
+function describeSegment({ rank, rows, cols, a, b }: SegmentData): Segment {
+  return { kind: "segment", rank, rows, cols, nBytes: a.byteLength + b.byteLength };
+}

@@ -1,0 +1,30 @@
+// The public surface, by hand: what is not listed here is not part of the library.
+export type { AdapterInfo, BackendInfo, ModelInfo } from "./api/describe.ts";
+export {
+  type GeneratedText,
+  type GenerateTextOptions,
+  Generation,
+  type GenerationTimings,
+} from "./api/generation.ts";
+export { type LoadModelOptions, type LoadProgress, loadModel } from "./api/load-model.ts";
+export type { LoadAdapterOptions, LogitsOptions, Model } from "./api/model.ts";
+export type { Prompt } from "./api/text-tools.ts";
+export type { WeightType } from "./backend/backend.ts";
+export type { RopeScaling } from "./backend/rope-frequencies.ts";
+export { type ErrorCode, type ErrorDetails, TureenError } from "./errors.ts";
+export type { FinishReason, GenerationChunk } from "./generate/generate.ts";
+export type { GenerateOptions, SamplingOptions } from "./generate/options.ts";
+export type { SampledToken, TokenLogprob } from "./generate/sampler.ts";
+export type { Session } from "./generate/session.ts";
+export type { ChatMessage } from "./model/chat-template.ts";
+export type { ModelConfig } from "./model/config.ts";
+export type { DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer } from "./model/tokenizer.ts";
+export type { FoldModelOptions } from "./soup/fold-model.ts";
+export type { AdapterIdentity, BaseIdentity } from "./soup/identity.ts";
+export type { LoadSoupOptions } from "./soup/load-recipe.ts";
+export { parseRecipe, type SoupRecipe, serializeRecipe } from "./soup/recipe.ts";
+export type { Soup } from "./soup/soup.ts";
+export type { SoupWeight, SoupWeights } from "./soup/weights.ts";
+export type { FileContent, FileSetInput } from "./sources/open.ts";
+export { createMemorySink, type FileSink, type MemorySink } from "./sources/sink.ts";
+export type { ByteSource, FileSet, ReadOptions } from "./sources/source.ts";
