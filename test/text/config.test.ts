@@ -282,7 +282,9 @@ describe("parseModelConfig refuses", () => {
   it("a broken generation_config.json, naming that file", () => {
     const error = catchError(() => parse(smolLm2, { eos_token_id: "</s>" }));
     expect(error.code).toBe("MODEL_CONFIG_INVALID");
-    expect(error.message).toMatchInlineSnapshot(`"eos_token_id is missing or invalid: expected (number | Array), found "</s>" (generation_config.json)"`);
+    expect(error.message).toMatchInlineSnapshot(
+      `"eos_token_id is missing or invalid: expected (number | Array), found "</s>" (generation_config.json)"`,
+    );
   });
 });
 
