@@ -28,19 +28,27 @@ export function parsePythonRegex(pattern: string, where: string): RegexNode {
       hint: "List the module names instead.",
     });
   }
-  const reader: PatternReader = { pattern, where, ignoreCase: false, at: 0, depth: 0 };
+  const reader: PatternReader = {
+    pattern,
+    where,
+    ignoreCase: false,
+    dotAll: false,
+    at: 0,
+    depth: 0,
+  };
   readGlobalFlags(reader);
   const node = parseChoice(reader);
   if (reader.at < pattern.length) throw invalidPattern(reader, "unbalanced parenthesis");
   return node;
 }
 
-/** `(?i)`, `(?s)`, `(?a)` ... Names have no line breaks and are ASCII, so only `i` changes anything. */
+/** `(?i)`, `(?s)`, `(?a)` ... `a` and `u` change nothing for ASCII, `m` nothing without line breaks. */
 function readGlobalFlags(reader: PatternReader): void {
   const match = /^\(\?([aimsuxL]+)\)/.exec(reader.pattern);
   if (match === null) return;
   if (/[xL]/.test(match[1]!)) throw unsupportedPattern(reader, "the flags x and L");
   reader.ignoreCase = match[1]!.includes("i");
+  reader.dotAll = match[1]!.includes("s");
   reader.at = match[0].length;
 }
 
@@ -103,9 +111,11 @@ function parseAtom(reader: PatternReader): RegexNode | undefined {
       return parseGroup(reader);
     case "[":
       return { type: "char", test: parseClass(reader) };
-    case ".":
+    case ".": {
       reader.at++;
-      return { type: "char", test: (unit) => unit !== 0x0a };
+      const { dotAll } = reader;
+      return { type: "char", test: (unit) => dotAll || unit !== 0x0a };
+    }
     case "^":
       reader.at++;
       return { type: "assert", test: (_, at) => at === 0 };

@@ -27,6 +27,8 @@ export interface PatternReader {
   readonly where: string;
   /** `(?i)` stands at the start. */
   ignoreCase: boolean;
+  /** `(?s)` stands at the start: `.` matches line breaks too. */
+  dotAll: boolean;
   at: number;
   depth: number;
 }
