@@ -1,0 +1,69 @@
+// The same model, soup and prompt give the same bits on every wasm build and with any number of threads.
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { wasmBackends } from "../support/backends.ts";
+import { blend, loadAdapterFolder, loadModelFolder, readJsonFile } from "../support/models.ts";
+
+const kitchen = fileURLToPath(new URL("../../demo/kitchen", import.meta.url));
+
+const goldens = fileURLToPath(new URL("../golden/kitchen", import.meta.url));
+
+const available = wasmBackends.filter(({ unavailable }) => unavailable === undefined);
+
+describe("every wasm build and thread count", () => {
+  test("there are several to compare", () => {
+    expect(available.length).toBeGreaterThan(1);
+  });
+
+  test.each(["none", "q8", "q4"] as const)("gives the same bits in %s", async (quantize) => {
+    const weights: Record<string, number[]> = readJsonFile(
+      kitchen,
+      "adapters/cat_weights.json",
+    ).weights;
+    const results: { name: string; ids: number[]; logits: Float32Array }[] = [];
+    for (const { name, create } of available) {
+      const backend = await create();
+      const model = await loadModelFolder(backend, `${kitchen}/base`, { quantize, chunkSize: 16 });
+      const type = quantize === "none" ? "f32" : quantize;
+      const adapters = [
+        await loadAdapterFolder(model, `${kitchen}/adapters/knowledge`, type),
+        await loadAdapterFolder(model, `${kitchen}/adapters/format`, type),
+      ];
+      const soup = blend(adapters, (path, i) => weights[path]![i]!);
+      results.push({ name, ...(await generate(model, soup)) });
+      await backend.dispose();
+    }
+    const [first, ...others] = results;
+    expect(first!.logits.some((value) => !Number.isFinite(value))).toBe(false);
+    for (const other of others) {
+      expect(other.ids, `${other.name} against ${first!.name}`).toEqual(first!.ids);
+      expect(bits(other.logits), `${other.name} against ${first!.name}`).toEqual(
+        bits(first!.logits),
+      );
+    }
+  });
+});
+
+/** A prefill of more than one chunk with all its logits, then greedy steps with theirs. */
+async function generate(
+  { decoder, config }: Awaited<ReturnType<typeof loadModelFolder>>,
+  soup: ReturnType<typeof blend>,
+): Promise<{ ids: number[]; logits: Float32Array }> {
+  const steps = 24;
+  const ids: number[] = [...readJsonFile(goldens, "prompts.json").ids[0]];
+  const { vocabSize } = config;
+  const logits = new Float32Array((ids.length + steps) * vocabSize);
+  const cache = decoder.createCache(ids.length + steps);
+  logits.set((await decoder.forward(ids, 0, cache, soup, "all"))!);
+  for (let step = 0; step < steps; step++) {
+    const last = logits.subarray((ids.length - 1) * vocabSize, ids.length * vocabSize);
+    ids.push(last.indexOf(Math.max(...last)));
+    const next = await decoder.forward(ids.slice(-1), ids.length - 1, cache, soup, "last");
+    logits.set(next!, (ids.length - 1) * vocabSize);
+  }
+  return { ids, logits };
+}
+
+function bits(values: Float32Array): Uint32Array {
+  return new Uint32Array(values.buffer, values.byteOffset, values.length);
+}
