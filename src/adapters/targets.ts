@@ -32,13 +32,12 @@ export const EMBEDDING = "model.embed_tokens";
 export function createTargetMatcher(config: PeftConfig, where: string): TargetMatcher {
   const budget = new RegexBudget(MATCHING_BUDGET);
   const compile = (pattern: string): PythonRegex => compilePythonRegex(pattern, where, budget);
-  const isTarget = compileTargets(config, compile);
+  const isTarget = compileTargets(config, compile, compileLayers(config, where));
   const isExcluded = compileExclusions(config, compile);
-  const isInLayers = compileLayers(config, where);
   const rankOf = compilePatternMap(config.rankPattern, config.r, compile);
   const alphaOf = compilePatternMap(config.alphaPattern, config.loraAlpha, compile);
   return {
-    isTargeted: (path) => !isExcluded(path) && isTarget(path) && isInLayers(path),
+    isTargeted: (path) => !isExcluded(path) && isTarget(path),
     rankOf,
     alphaOf,
     scalingOf(path) {
@@ -51,8 +50,16 @@ export function createTargetMatcher(config: PeftConfig, where: string): TargetMa
 type NameTest = (path: string) => boolean;
 type Compile = (pattern: string) => PythonRegex;
 
-function compileTargets({ targetModules }: PeftConfig, compile: Compile): NameTest {
-  if (typeof targetModules !== "string") return endsWithAny(targetModules ?? DEFAULT_TARGETS);
+function compileTargets(
+  { targetModules = DEFAULT_TARGETS }: PeftConfig,
+  compile: Compile,
+  isInLayers: NameTest,
+): NameTest {
+  if (typeof targetModules !== "string") {
+    // A full name is targeted in any layer.
+    return (path) =>
+      targetModules.includes(path) || (endsWithAny(targetModules, path) && isInLayers(path));
+  }
   // PEFT replaces the word by the names of all linear layers before it matches.
   if (targetModules.toLowerCase() === "all-linear") {
     return (path) => path !== OUTPUT_LAYER && path !== EMBEDDING;
@@ -62,21 +69,20 @@ function compileTargets({ targetModules }: PeftConfig, compile: Compile): NameTe
 }
 
 function compileExclusions(config: PeftConfig, compile: Compile): NameTest {
-  const { excludeModules, modulesToSave } = config;
+  const { excludeModules = [], modulesToSave } = config;
   const saved = modulesToSave.map((name) => compile(`(^|.*\\.)${name}($|\\..*)`));
   const isSaved: NameTest = (path) => saved.some((regex) => regex.matchStart(path));
-  if (excludeModules === undefined || excludeModules.length === 0) return isSaved;
   if (typeof excludeModules !== "string") {
-    const isListed = endsWithAny(excludeModules);
-    return (path) => isListed(path) || isSaved(path);
+    return (path) =>
+      excludeModules.includes(path) || endsWithAny(excludeModules, path) || isSaved(path);
   }
+  if (excludeModules === "") return isSaved;
   const regex = compile(excludeModules);
   return (path) => regex.fullMatch(path) || isSaved(path);
 }
 
-/** A name itself, or its ending after a dot. */
-function endsWithAny(names: readonly string[]): NameTest {
-  return (path) => names.some((name) => path === name || path.endsWith(`.${name}`));
+function endsWithAny(names: readonly string[], path: string): boolean {
+  return names.some((name) => path.endsWith(`.${name}`));
 }
 
 function compileLayers(config: PeftConfig, where: string): NameTest {
