@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { wasmBackends } from "../support/backends.ts";
 import { blend, loadAdapterFolder, loadModelFolder, readJsonFile } from "../support/models.ts";
+import { expectSameBits } from "../support/values.ts";
 
 const kitchen = fileURLToPath(new URL("../../demo/kitchen", import.meta.url));
 
@@ -37,9 +38,7 @@ describe("every wasm build and thread count", () => {
     expect(first!.logits.some((value) => !Number.isFinite(value))).toBe(false);
     for (const other of others) {
       expect(other.ids, `${other.name} against ${first!.name}`).toEqual(first!.ids);
-      expect(bits(other.logits), `${other.name} against ${first!.name}`).toEqual(
-        bits(first!.logits),
-      );
+      expectSameBits(other.logits, first!.logits, `${other.name} against ${first!.name}`);
     }
   });
 });
@@ -62,8 +61,4 @@ async function generate(
     logits.set(next!, (ids.length - 1) * vocabSize);
   }
   return { ids, logits };
-}
-
-function bits(values: Float32Array): Uint32Array {
-  return new Uint32Array(values.buffer, values.byteOffset, values.length);
 }

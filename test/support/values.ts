@@ -60,3 +60,13 @@ export function expectClose(
     `at ${worst} of ${expected.length}: ${actual[worst]} is not ${expected[worst]} ± ${allowed}`,
   );
 }
+
+/** The same bits everywhere: stricter than equal numbers, and fast. */
+export function expectSameBits(actual: Float32Array, expected: Float32Array, what = "bits"): void {
+  expect(actual.length, what).toBe(expected.length);
+  const [a, b] = [actual, expected].map(
+    ({ buffer, byteOffset, length }) => new Uint32Array(buffer, byteOffset, length),
+  ) as [Uint32Array, Uint32Array];
+  const at = a.findIndex((word, i) => word !== b[i]);
+  if (at !== -1) expect.fail(`${what}: at ${at}: ${actual[at]} is not ${expected[at]}`);
+}
