@@ -1,5 +1,5 @@
 // The operations' cases as data: what to run, and how far from the reference a result may be, with the derivation beside it.
-// EPS is the relative error of one f32 rounding; a sum of K terms in f32, in any order, is off by at most (K - 1) · EPS · Σ|terms|.
+// EPS is the relative error of one f32 rounding.
 import type { Backend, BankEntry, LinearOutput, WeightType } from "../../src/backend/backend.ts";
 import type { RopeScaling } from "../../src/backend/rope-frequencies.ts";
 import { Operands } from "../support/operands.ts";
@@ -159,17 +159,19 @@ function bankEntry(
 }
 
 /**
- * All operands are below 1. W x has cols terms of at most 1; an entry's h is off by cols · EPS · |m| · cols and multiplied by
- * B over rank terms. The bound takes the root of each term count in place of half of it: errors of roundings do not line up
- * (a factor 4 is left for chance); the worst case would hide real mistakes.
+ * Operands lie in (-1, 1). The partial sums of K products have a spread of sqrt(K) / 3 and stay within sqrt(K), so each of
+ * the K roundings is off by at most EPS · sqrt(K); their signs are random, so together by about EPS · K. Twice that, and four
+ * roundings for bias, residual and result. An entry: h is off by this times |m|, carried through `rank` terms of random sign;
+ * and B h sums `rank` terms as large as h, |m| sqrt(cols).
  */
 function linearBound({ cols, bank = [] }: LinearShape): () => number {
-  const sumError = (terms: number): number => 4 * EPS * (terms + 2);
-  let bound = sumError(cols) * Math.sqrt(cols);
+  const sumError = (terms: number): number => 2 * EPS * (terms + 4);
+  let bound = sumError(cols);
   for (const { rank, m } of bank) {
-    bound += Math.abs(m) * sumError(cols + rank) * Math.sqrt(cols) * Math.sqrt(rank);
+    const h = Math.abs(m) * Math.sqrt(cols);
+    bound += Math.abs(m) * sumError(cols) * Math.sqrt(rank) + sumError(rank) * h;
   }
-  return () => bound / 2;
+  return () => bound;
 }
 
 /** Every combination of bias, accumulate and bank at one shape. */
@@ -287,13 +289,13 @@ function pieces(position: number, n: number): [number, number][] {
 }
 
 /**
- * |q|, |k|, |v| <= 2. A score has headDim terms of at most 4, of mean square 16/9: it is off by about
- * δ = headDim · EPS · sqrt(headDim) · 4/3 / sqrt(headDim). A weight e^(s - max) / Σ moves by the relative amount 2 δ + 4 EPS
- * for e^x (two ulp) + seen · EPS for each of the two sums; the result is a mean of v.
+ * |q|, |k|, |v| <= 2. A score sums headDim terms of root mean square 4/3 and is divided by sqrt(headDim): by the reasoning of
+ * `linearBound` it is off by about 4/3 EPS sqrt(headDim), thrice that at most. A weight e^(s - max) / Σ moves by twice that, and by
+ * 8 EPS for e^x (two ulp), the quotient and the difference; each of the two sums over what is seen adds sqrt(seen) EPS.
  */
 function attentionBound(headDim: number, seen: number): number {
-  const score = headDim * EPS * (4 / 3);
-  return 2 * (2 * score + (8 + 2 * seen) * EPS);
+  const score = 4 * EPS * Math.sqrt(headDim);
+  return 2 * (2 * score + (8 + 2 * Math.sqrt(seen)) * EPS);
 }
 
 // ---- siluMul: e^-z within two ulp (4 EPS), then a sum, a quotient, a product: 8 EPS, plus what underflows.
