@@ -57,9 +57,12 @@ export class TureenError extends Error {
     details: ErrorDetails = {},
     options?: { cause?: unknown },
   ) {
-    super(formatMessage(what, details), options);
+    const printable: ErrorDetails = Object.fromEntries(
+      Object.entries(details).map(([key, value]) => [key, toPrintable(value)]),
+    );
+    super(formatMessage(toPrintable(what), printable), options);
     this.code = code;
-    this.details = details;
+    this.details = printable;
   }
 }
 
@@ -68,6 +71,17 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) {
     throw new TureenError("ABORTED", "the operation was aborted", {}, { cause: signal.reason });
   }
+}
+
+/** Longest part of a message, in UTF-16 units. */
+const MAX_PART_LENGTH = 500;
+
+/** Names from files end up in messages: they may neither control a terminal, break the line, nor be megabytes long. */
+function toPrintable(text: string): string {
+  const short = text.length <= MAX_PART_LENGTH ? text : `${text.slice(0, MAX_PART_LENGTH - 3)}...`;
+  return short.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
+    return `\\u{${character.codePointAt(0)?.toString(16)}}`;
+  });
 }
 
 function formatMessage(what: string, { expected, found, where, hint }: ErrorDetails): string {

@@ -81,6 +81,9 @@ function checkEntry(name: string, entry: unknown, file: string): HeaderEntry {
     throw invalid("a tensor's entry is not an object", { found: printable(entry), where });
   }
   const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>;
+  if (typeof dtype !== "string") {
+    throw invalid("a tensor has no dtype", { found: printable(dtype), where });
+  }
   if (!isDType(dtype)) {
     throw new TureenError("FORMAT_UNSUPPORTED", "unknown element type", {
       found: printable(dtype),

@@ -121,7 +121,7 @@ test("bad files are refused, each for its reason", async () => {
       "metadata that is not strings": "FORMAT_INVALID: the header's __metadata__ is not a map of strings (model.safetensors)",
       "missing data": "FORMAT_INVALID: the file is truncated: expected 8 bytes of data, found 7 bytes (model.safetensors). Download it again.",
       "no shape": "FORMAT_INVALID: a tensor's shape is not usable: expected a list of integers from 0 to 2^53, found nothing (a in model.safetensors)",
-      "no type": "FORMAT_UNSUPPORTED: unknown element type: found nothing (a in model.safetensors)",
+      "no type": "FORMAT_INVALID: a tensor has no dtype: found nothing (a in model.safetensors)",
       "offsets in the wrong order": "FORMAT_INVALID: a tensor's data_offsets disagree with its shape: expected 4 bytes for F32 [1], found -4 bytes (a in model.safetensors)",
       "offsets that disagree with the shape": "FORMAT_INVALID: a tensor's data_offsets disagree with its shape: expected 12 bytes for F32 [3], found 8 bytes (a in model.safetensors)",
       "one offset": "FORMAT_INVALID: a tensor's data_offsets are not usable: expected [begin, end], found [0] (a in model.safetensors)",
