@@ -34,7 +34,7 @@ Writes model.safetensors in the base's own types, and copies its config and toke
     const progress = createProgress("folding");
     try {
       await workbench.saveFolded(soup, out, {
-        onProgress: (bytesDone, bytesTotal) => progress.update({ bytesDone, bytesTotal }),
+        onProgress: progress.update,
       });
       progress.stop();
       if (flags.json === true) printJson({ out, soup: soup.weights });

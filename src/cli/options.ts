@@ -4,6 +4,7 @@ import type { ParseArgsConfig } from "node:util";
 import { type LoadModelOptions, loadModel } from "../api/load-model.ts";
 import type { Model } from "../api/model.ts";
 import { openWorkbench, type Workbench } from "../api/workbench.ts";
+import { BUILDS } from "../backend/wasm/builds.ts";
 import { TureenError } from "../errors.ts";
 import type { GenerateOptions } from "../generate/options.ts";
 import type { Soup } from "../soup/soup.ts";
@@ -84,7 +85,10 @@ export async function openModel(flags: Flags): Promise<OpenedModel> {
   const progress = createProgress("loading");
   let model: Model | undefined;
   try {
-    model = await loadModel(source, { ...options, onProgress: progress.update });
+    model = await loadModel(source, {
+      ...options,
+      onProgress: ({ bytesDone, bytesTotal }) => progress.update(bytesDone, bytesTotal),
+    });
     progress.stop();
     for (const [name, directory] of adapters) await model.loadAdapter(directory, { name });
     const soup = await makeSoup?.(model);
@@ -100,7 +104,7 @@ export async function openModel(flags: Flags): Promise<OpenedModel> {
 export function loadOptions(flags: Flags): LoadModelOptions {
   return {
     backend: choiceFlag(flags, "backend", ["auto", "wasm", "reference"]),
-    build: textFlag(flags, "build") as LoadModelOptions["build"],
+    build: choiceFlag(flags, "build", BUILDS),
     threads: integerFlag(flags, "threads", 1),
     quantize: choiceFlag(flags, "quantize", ["none", "q8", "q4"]),
     contextLength: integerFlag(flags, "context", 1),

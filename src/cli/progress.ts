@@ -1,11 +1,9 @@
-// Progress of loading, on stderr, only where a person watches a terminal.
+// A bar with rate and time left, on stderr, only where a person watches a terminal.
 import { type Options, SingleBar } from "cli-progress";
-import type { LoadProgress } from "../api/load-model.ts";
-
-const MEBIBYTE = 1024 * 1024;
 
 const STYLE: Options = {
-  format: "{task} {bar} {percentage}% | {done}/{size} MiB | {rate} MiB/s | {eta_formatted} left",
+  format:
+    "{task} {bar} {percentage}% | {done}/{size} {unit} | {rate} {unit}/s | {eta_formatted} left",
   barCompleteChar: "█",
   barIncompleteChar: "░",
   barsize: 24,
@@ -15,31 +13,39 @@ const STYLE: Options = {
   stream: process.stderr,
 };
 
+/** What is counted. */
+export type ProgressUnit = "MiB" | "questions";
+
+const SCALES: Readonly<Record<ProgressUnit, number>> = { MiB: 1024 * 1024, questions: 1 };
+
 /** A bar, or nothing when stderr is no terminal. */
 export interface Progress {
-  readonly update: (progress: LoadProgress) => void;
+  /** In bytes for MiB, else in units. */
+  readonly update: (done: number, total: number) => void;
   /** Removes the bar. */
   readonly stop: () => void;
 }
 
-export function createProgress(task: string): Progress {
+export function createProgress(task: string, unit: ProgressUnit = "MiB"): Progress {
   if (!process.stderr.isTTY) return { update: () => {}, stop: () => {} };
   let bar: SingleBar | undefined;
   const start = performance.now();
   return {
-    update({ bytesDone, bytesTotal }) {
-      const rate = bytesDone / MEBIBYTE / ((performance.now() - start) / 1000);
+    update(done, total) {
+      const scale = SCALES[unit];
+      const seconds = (performance.now() - start) / 1000;
       const payload = {
         task,
-        done: (bytesDone / MEBIBYTE).toFixed(0),
-        size: (bytesTotal / MEBIBYTE).toFixed(0),
-        rate: rate.toFixed(0),
+        unit,
+        done: (done / scale).toFixed(0),
+        size: (total / scale).toFixed(0),
+        rate: (done / scale / seconds).toFixed(0),
       };
       if (bar === undefined) {
         bar = new SingleBar(STYLE);
-        bar.start(bytesTotal, bytesDone, payload);
+        bar.start(total, done, payload);
       } else {
-        bar.update(bytesDone, payload);
+        bar.update(done, payload);
       }
     },
     stop() {

@@ -1,0 +1,225 @@
+// tureen bench: tokens per second, by build, threads, weight type and number of adapters.
+import Table from "cli-table3";
+import { type LoadModelOptions, loadModel } from "../api/load-model.ts";
+import type { Model } from "../api/model.ts";
+import { BUILDS, type Build, hasThreads, supportedBuilds } from "../backend/wasm/builds.ts";
+import { hostThreads } from "../backend/wasm/host-threads.ts";
+import { Random } from "../generate/random.ts";
+import type { SoupWeights } from "../soup/weights.ts";
+import type { FileSetInput } from "../sources/open.ts";
+import type { Command } from "./command.ts";
+import { note, print, printJson, round } from "./output.ts";
+import { createRandomAdapter, createRandomModel, SHAPES } from "./random-model.ts";
+import {
+  choiceFlag,
+  type Flags,
+  integerFlag,
+  parseInteger,
+  textFlag,
+  UsageError,
+} from "./usage.ts";
+
+const RANK = 16;
+
+export const benchCommand: Command = {
+  name: "bench",
+  summary: "measure prefill and decode speed on this machine",
+  help: `Usage: tureen bench [--model DIR | --shape NAME] [options]
+Measures with 0, 1 and 2 random adapters of rank 16 on all linear layers. Medians; nothing else should be running.
+
+  --model DIR             a model of yours
+  --shape NAME            ${Object.keys(SHAPES).join(", ")} with random weights (default smollm2-135m)
+  --builds A,B            of ${BUILDS.join(", ")}, reference (default: all wasm builds that run here)
+  --threads 1,2           thread counts of the threaded builds (default: the number of processors)
+  --quantize none,q8,q4   weight types (default: all three)
+  --adapters 0,1,2        how many adapters (default: 0,1,2)
+  --prompt-tokens N       default 128
+  --decode-tokens N       default 32
+  --repeat N              repetitions to take the median of, after one that is not counted (default 5)
+  --seed N                of weights and prompts (default 1)
+  --json                  print { shape, rows: [...] }`,
+  flags: {
+    model: { type: "string" },
+    shape: { type: "string" },
+    builds: { type: "string" },
+    threads: { type: "string" },
+    quantize: { type: "string" },
+    adapters: { type: "string" },
+    "prompt-tokens": { type: "string" },
+    "decode-tokens": { type: "string" },
+    repeat: { type: "string" },
+    seed: { type: "string" },
+    json: { type: "boolean" },
+  },
+
+  async run(flags) {
+    const plan = await readPlan(flags);
+    const source = plan.model ?? (await createRandomModel(plan.shape, plan.seed));
+    const rows: Row[] = [];
+    for (const variant of plan.variants) {
+      for (const row of await measureVariant(source, variant, plan)) rows.push(row);
+    }
+    if (flags.json === true) printJson({ shape: plan.model ?? plan.shape, rows });
+    else printTable(rows, plan);
+  },
+};
+
+/** One way to run the model. */
+interface Variant {
+  readonly build: Build | "reference";
+  readonly threads: number;
+  readonly quantize: "none" | "q8" | "q4";
+}
+
+interface Plan {
+  readonly model: string | undefined;
+  readonly shape: string;
+  readonly variants: readonly Variant[];
+  readonly adapters: readonly number[];
+  readonly promptTokens: number;
+  readonly decodeTokens: number;
+  readonly repeat: number;
+  readonly seed: number;
+}
+
+interface Row {
+  readonly build: string;
+  readonly threads: number;
+  readonly weights: string;
+  readonly adapters: number;
+  /** Tokens per second, medians. */
+  readonly prefill: number;
+  readonly decode: number;
+  readonly loadMs: number;
+  readonly weightBytes: number;
+}
+
+async function readPlan(flags: Flags): Promise<Plan> {
+  const list = <T extends string>(
+    name: string,
+    choices: readonly T[],
+    fallback: readonly T[],
+  ): T[] =>
+    (textFlag(flags, name)?.split(",") ?? [...fallback]).map(
+      (item) => choiceFlag({ [name]: item }, name, choices)!,
+    );
+  const numbers = (name: string, min: number, fallback: readonly number[]): number[] =>
+    textFlag(flags, name)
+      ?.split(",")
+      .map((item) => parseInteger(item, `--${name}`, min)) ?? [...fallback];
+  const shape = choiceFlag(flags, "shape", Object.keys(SHAPES)) ?? "smollm2-135m";
+  const model = textFlag(flags, "model");
+  if (model !== undefined && flags.shape !== undefined) {
+    throw new UsageError("give --model or --shape, not both");
+  }
+  const builds = list("builds", [...BUILDS, "reference"] as const, supportedBuilds());
+  const quantize = list("quantize", ["none", "q8", "q4"] as const, ["none", "q8", "q4"]);
+  const threads = numbers("threads", 1, [await hostThreads()]);
+  const variants = builds.flatMap((build) =>
+    (build !== "reference" && hasThreads(build) ? threads : [1]).flatMap((count) =>
+      quantize.map((type) => ({ build, threads: count, quantize: type })),
+    ),
+  );
+  return {
+    model,
+    shape,
+    variants,
+    adapters: numbers("adapters", 0, [0, 1, 2]),
+    promptTokens: integerFlag(flags, "prompt-tokens", 1) ?? 128,
+    decodeTokens: integerFlag(flags, "decode-tokens", 2) ?? 32,
+    repeat: integerFlag(flags, "repeat", 1) ?? 5,
+    seed: integerFlag(flags, "seed", 0) ?? 1,
+  };
+}
+
+async function measureVariant(source: FileSetInput, variant: Variant, plan: Plan): Promise<Row[]> {
+  const { build, threads, quantize } = variant;
+  const backend: LoadModelOptions =
+    build === "reference" ? { backend: "reference" } : { backend: "wasm", build, threads };
+  const contextLength = plan.promptTokens + plan.decodeTokens;
+  const start = performance.now();
+  const model = await loadModel(source, { ...backend, quantize, contextLength });
+  const loadMs = performance.now() - start;
+  try {
+    const rows: Row[] = [];
+    for (const count of [...plan.adapters].sort((a, b) => a - b)) {
+      const soup = await loadRandomAdapters(model, count, plan.seed);
+      note(`measuring ${build} × ${threads}, ${quantize}, ${count} adapters …`);
+      const speed = await measure(model, soup, plan);
+      const { weightType: weights, weightBytes } = model.info;
+      const info = { build, threads, weights, adapters: count };
+      rows.push({ ...info, ...speed, loadMs: round(loadMs), weightBytes });
+    }
+    return rows;
+  } finally {
+    await model.dispose();
+  }
+}
+
+async function loadRandomAdapters(model: Model, count: number, seed: number): Promise<SoupWeights> {
+  for (let i = model.adapters.length; i < count; i++) {
+    const files = await createRandomAdapter(model.config, RANK, seed + 1 + i);
+    await model.loadAdapter(files, { name: `adapter${i}` });
+  }
+  return Object.fromEntries(model.adapters.slice(0, count).map(({ name }) => [name, 0.5]));
+}
+
+async function measure(
+  model: Model,
+  soup: SoupWeights,
+  { promptTokens, decodeTokens, repeat, seed }: Plan,
+): Promise<{ prefill: number; decode: number }> {
+  const random = new Random(seed);
+  const prefill: number[] = [];
+  const decode: number[] = [];
+  for (let i = 0; i <= repeat; i++) {
+    const prompt = Array.from(
+      { length: promptTokens },
+      () => random.nextUint32() % model.config.vocabSize,
+    );
+    const session = model.createSession();
+    const options = { soup, session, maxTokens: decodeTokens, ignoreEos: true };
+    const { timings } = await model.generate(prompt, options).result();
+    session.dispose();
+    if (i === 0) continue; // warms up caches and the wasm compiler
+    prefill.push(timings.prefillTokensPerSecond);
+    decode.push(timings.decodeTokensPerSecond);
+  }
+  return { prefill: round(median(prefill)), decode: round(median(decode)) };
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const half = sorted.length / 2;
+  return (sorted[Math.ceil(half) - 1]! + sorted[Math.floor(half)]!) / 2;
+}
+
+function printTable(rows: readonly Row[], plan: Plan): void {
+  const table = new Table({
+    head: ["build", "threads", "weights", "adapters", "prefill tok/s", "decode tok/s", "cost"],
+    colAligns: ["left", "right", "left", "right", "right", "right", "right"],
+    style: { head: [], border: [] },
+  });
+  for (const row of rows) {
+    const { build, threads, weights, adapters, prefill, decode } = row;
+    const bare = rows.find(
+      (other) =>
+        other.adapters === 0 &&
+        other.build === build &&
+        other.threads === threads &&
+        other.weights === weights,
+    );
+    const cost = bare === undefined || adapters === 0 ? "" : percent(1 - decode / bare.decode);
+    const speeds = [prefill.toFixed(0), decode.toFixed(1)];
+    table.push([build, threads, weights, adapters, ...speeds, cost]);
+  }
+  print(table.toString());
+  print(
+    `${plan.model ?? `${plan.shape}, random weights`}: prompt of ${plan.promptTokens} tokens, then ${plan.decodeTokens}; ` +
+      `median of ${plan.repeat}. cost: of the adapters, in decoding.`,
+  );
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
