@@ -36,29 +36,39 @@ export interface PeftConfig {
   readonly peftVersion: string | undefined;
 }
 
-const flag = v.nullish(v.boolean(), false);
-const names = v.nullish(v.union([v.string(), v.array(v.string())]));
+// Each message is what an error says was expected.
+const text = v.string("a string");
+const flag = v.nullish(v.boolean("true or false"), false);
+const names = v.nullish(
+  v.union([v.string(), v.array(v.string())], "a string or a list of strings"),
+);
 const index = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
-const rank = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
-const alpha = v.pipe(v.number(), v.finite());
+const rank = v.pipe(
+  v.number("an integer"),
+  v.safeInteger("an integer"),
+  v.minValue(1, "at least 1"),
+);
+const alpha = v.pipe(v.number("a number"), v.finite("a finite number"));
 
 /** Defaults are LoraConfig's. */
 const schema = v.looseObject({
   r: v.optional(rank, 8),
   lora_alpha: v.optional(alpha, 8),
   use_rslora: flag,
-  rank_pattern: v.nullish(v.record(v.string(), rank), {}),
-  alpha_pattern: v.nullish(v.record(v.string(), alpha), {}),
+  rank_pattern: v.nullish(v.record(v.string(), rank, "a map of ranks"), {}),
+  alpha_pattern: v.nullish(v.record(v.string(), alpha, "a map of numbers"), {}),
   target_modules: names,
   exclude_modules: names,
-  layers_to_transform: v.nullish(v.union([index, v.array(index)])),
+  layers_to_transform: v.nullish(
+    v.union([index, v.array(index)], "a layer index or a list of them"),
+  ),
   layers_pattern: names,
   fan_in_fan_out: flag,
-  bias: v.nullish(v.picklist(["none", "all", "lora_only"]), "none"),
+  bias: v.nullish(v.picklist(["none", "all", "lora_only"], "none, all or lora_only"), "none"),
   lora_bias: flag,
-  modules_to_save: v.nullish(v.array(v.string()), []),
-  base_model_name_or_path: v.nullish(v.string()),
-  peft_version: v.nullish(v.string()),
+  modules_to_save: v.nullish(v.array(text, "a list of strings"), []),
+  base_model_name_or_path: v.nullish(text),
+  peft_version: v.nullish(text),
 });
 
 /**
@@ -75,12 +85,8 @@ export function parsePeftConfig(json: unknown, where: string): PeftConfig {
   if (!result.success) {
     const issue = result.issues[0];
     const path = v.getDotPath(issue) ?? "the adapter's config";
-    throw invalid(
-      `${path} is not usable`,
-      issue.expected ?? "another value",
-      issue.received,
-      where,
-    );
+    const found = JSON.stringify(issue.input)?.slice(0, 80);
+    throw invalid(`${path} is not usable`, issue.message, found, where);
   }
   return checkCombinations(toConfig(result.output), where);
 }

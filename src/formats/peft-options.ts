@@ -58,7 +58,7 @@ const VARIANTS: ReadonlyMap<string, string> = new Map([
   ["alora_invocation_tokens", "aLoRA (active after its invocation tokens only)"],
   ["layer_replication", "layer replication"],
   ["target_parameters", "LoRA on parameters"],
-  ["trainable_token_indices", "trained token embeddings"],
+  ["trainable_token_indices", "a trained token embedding"],
 ]);
 
 /** Initialisations that leave the base model alone. */

@@ -134,8 +134,12 @@ test("fromFloat32 honours the view's offset", () => {
 });
 
 test("other types and cut elements are refused", async () => {
-  expect(await failureOf(() => toFloat32(new Uint8Array(8), "I32"))).toMatchInlineSnapshot(`"FORMAT_UNSUPPORTED: weights of this type cannot be read: expected F32, F16 or BF16, found I32. Convert the file to one of these types."`);
-  expect(await failureOf(() => toFloat32(new Uint8Array(5), "F16"))).toMatchInlineSnapshot(`"FORMAT_INVALID: the last F16 element is cut: expected a multiple of 2 bytes, found 5 bytes"`);
+  expect(await failureOf(() => toFloat32(new Uint8Array(8), "I32"))).toMatchInlineSnapshot(
+    `"FORMAT_UNSUPPORTED: weights of this type cannot be read: expected F32, F16 or BF16, found I32. Convert the file to one of these types."`,
+  );
+  expect(await failureOf(() => toFloat32(new Uint8Array(5), "F16"))).toMatchInlineSnapshot(
+    `"FORMAT_INVALID: the last F16 element is cut: expected a multiple of 2 bytes, found 5 bytes"`,
+  );
 });
 
 test.each([
