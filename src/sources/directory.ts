@@ -18,7 +18,7 @@ type FileSystem = typeof import("node:fs/promises");
  */
 export async function openDirectory(path: string | URL): Promise<FileSet> {
   const fs = await loadFileSystem();
-  const root = typeof path === "string" ? path : (await import("node:url")).fileURLToPath(path);
+  const root = typeof path === "string" ? path : await toPath(path);
   const stat = await fs.stat(root).catch((cause: unknown) => {
     throw new TureenError("SOURCE_NOT_FOUND", `there is no folder ${root}`, {}, { cause });
   });
@@ -36,6 +36,16 @@ export async function openDirectory(path: string | URL): Promise<FileSet> {
       return openFile(fs, `${prefix}${path}`);
     },
   };
+}
+
+async function toPath(url: URL): Promise<string> {
+  const { fileURLToPath } = await import("node:url");
+  try {
+    return fileURLToPath(url);
+  } catch (cause) {
+    const what = `the URL ${url.href} names no local folder`;
+    throw new TureenError("SOURCE_NOT_FOUND", what, {}, { cause });
+  }
 }
 
 async function loadFileSystem(): Promise<FileSystem> {

@@ -28,11 +28,21 @@ export async function openFileSet(input: FileSetInput, _options?: ReadOptions): 
   if (input instanceof URL) return openUrl(input);
   if (typeof input === "string") {
     if (input === "") throw invalidInput("an empty string");
-    return /^(https?|file):/i.test(input) ? openUrl(new URL(input)) : openDirectory(input);
+    return /^(https?|file):/i.test(input) ? openUrl(parseUrl(input)) : openDirectory(input);
   }
-  if (typeof input !== "object" || input === null) throw invalidInput(typeof input);
+  if (typeof input !== "object" || input === null) {
+    throw invalidInput(input === null ? "null" : typeof input);
+  }
   if (isFileSet(input)) return input;
   return openFiles(input);
+}
+
+function parseUrl(input: string): URL {
+  try {
+    return new URL(input);
+  } catch {
+    throw invalidInput(`${JSON.stringify(input)}, which is not a URL`);
+  }
 }
 
 function openUrl(url: URL): FileSet | Promise<FileSet> {

@@ -25,7 +25,8 @@ export function findPathFault(path: string): string | undefined {
 export function checkPath(path: string, where: string): void {
   const fault = findPathFault(path);
   if (fault === undefined) return;
-  throw new TureenError("OPTION_INVALID", `the path ${JSON.stringify(path)} is refused: ${fault}`, {
+  const shown = JSON.stringify(path.length <= 80 ? path : `${path.slice(0, 77)}...`);
+  throw new TureenError("OPTION_INVALID", `the path ${shown} is refused: ${fault}`, {
     expected: "a relative path inside the folder",
     where,
   });
