@@ -27,7 +27,7 @@ const FIRST_NUCLEUS = 64;
 /**
  * Samples one sequence: keeps its penalties' counts and its random stream.
  *
- * Scores are the logits, then: + logit bias; repetition penalty (divide positive, multiply negative; tokens of prompt and
+ * Scores are the logits, then, in 32-bit floats: + logit bias; repetition penalty (divide positive, multiply negative; tokens of prompt and
  * output); - presence - frequency · count (tokens of the output). Then greedy, or weights e^((score - max) / temperature)
  * filtered by top-k, top-p and min-p in this order, and one draw in proportion to the weights left.
  */

@@ -27,20 +27,22 @@ export function loadFolder(folder: string): Tokenizer {
 export function makeQwen2Json(): Record<string, unknown> {
   const folder = sharedData("tokenizers/qwen2");
   const merges = readFileSync(join(folder, "merges.txt"), "utf8").split(/\r?\n/);
-  const specials = readJsonFile(join(folder, "added_tokens.json"));
+  const specials = readJsonFile<Record<string, number>>(join(folder, "added_tokens.json"));
   return {
     version: "1.0",
     truncation: null,
     padding: null,
-    added_tokens: Object.entries(specials).map(([content, id]) => ({
-      id,
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
+    added_tokens: Object.entries(specials)
+      .sort((a, b) => a[1] - b[1])
+      .map(([content, id]) => ({
+        id,
+        content,
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+        normalized: false,
+        special: true,
+      })),
     normalizer: { type: "NFC" },
     pre_tokenizer: {
       type: "Sequence",
