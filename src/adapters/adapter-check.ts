@@ -122,11 +122,10 @@ function checkModule(
 ): AdapterModule {
   const rank = matcher.rankOf(path);
   if (a.shape.length === 2 && b.shape.length === 2) {
-    const base = `the base's ${path} is [${rows}, ${cols}]`;
     if (a.shape[1] !== cols || b.shape[0] !== rows) {
       throw mismatch(parts, "the adapter has another shape than the base model", {
-        expected: `lora_A [${rank}, ${cols}] and lora_B [${rows}, ${rank}], for ${base}`,
-        found: `lora_A ${printable(a.shape)} and lora_B ${printable(b.shape)}`,
+        expected: `lora_A [${rank}, ${cols}] and lora_B [${rows}, ${rank}] beside the base's [${rows}, ${cols}]`,
+        found: `lora_A ${printable(a.shape)} and lora_B ${printable(b.shape)} for ${path}`,
       });
     }
   }
@@ -140,8 +139,8 @@ function checkModule(
   }
   if ((bias !== undefined) !== parts.config.loraBias) {
     throw mismatch(parts, "the adapter's tensors disagree with lora_bias in its config", {
-      expected: `lora_bias: ${bias !== undefined}`,
-      found: `lora_bias: ${parts.config.loraBias}, ${bias?.name ?? `no bias for ${path}`}`,
+      expected: bias === undefined ? "a bias in every lora_B" : "no bias in any lora_B",
+      found: bias?.name ?? `none for ${path}`,
       hint: "The file is incomplete, or its config was changed.",
     });
   }

@@ -29,7 +29,7 @@ const OTHERS: readonly (readonly [pattern: RegExp, title: string])[] = [
   [/\.lora_embedding_[AB](\.|$)/, "LoRA on an embedding"],
   [/\.lora_diag(\.|$)/, "KaSA"],
   [/\.(lora_E|ranknum)(\.|$)/, "AdaLoRA"],
-  [/\.(trainable_tokens_|token_adapter)/, "trained token embeddings"],
+  [/\.(trainable_tokens_|token_adapter)/, "a trained token embedding"],
 ];
 
 /** Training state that inference does not read. */

@@ -359,14 +359,16 @@ describe("refused, and nothing stays open", () => {
     expect(folder.opened.size).toBe(0);
   });
 
-  test("a hundred thousand unknown modules", async () => {
+  test("many thousand unknown modules", async () => {
     const tensors: Tensors = {};
-    for (let i = 0; i < 100_000; i++) {
+    for (let i = 0; i < 30_000; i++) {
       tensors[`model.layers.${i}.x.lora_A.weight`] = { shape: [0] };
       tensors[`model.layers.${i}.x.lora_B.weight`] = { shape: [0] };
     }
     const adapter = await makeAdapter({}, tensors);
-    expect(await failureOf(() => openAdapter(adapter, linears))).toMatchInlineSnapshot(`"ADAPTER_MISMATCH: the adapter changes modules that the base model does not have: expected linear layers such as model.layers.0.self_attn.q_proj, found model.layers.0.x and 99999 more (folder). The adapter was probably trained for another base model."`);
+    expect(await failureOf(() => openAdapter(adapter, linears))).toMatchInlineSnapshot(
+      `"ADAPTER_MISMATCH: the adapter changes modules that the base model does not have: expected linear layers such as model.layers.0.self_attn.q_proj, found model.layers.0.x and 29999 more (folder). The adapter was probably trained for another base model."`,
+    );
   });
 });
 
@@ -387,7 +389,9 @@ test.each([
 
 test("a module that the adapter does not change is not read", async () => {
   const adapter = await openAdapter(await makeAdapter(), linears);
-  expect(await failureOf(() => adapter.readModule("lm_head"))).toMatchInlineSnapshot(`"ADAPTER_MISMATCH: the adapter does not change lm_head (adapter_model.safetensors)"`);
+  expect(await failureOf(() => adapter.readModule("lm_head"))).toMatchInlineSnapshot(
+    `"ADAPTER_MISMATCH: the adapter does not change lm_head (adapter_model.safetensors)"`,
+  );
 });
 
 /** Opens a real adapter and checks each factor against its tensor in the file. */
