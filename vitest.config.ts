@@ -1,10 +1,10 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
 import { supportedBuilds } from "./src/backend/wasm/builds.ts";
 
 // Node 20 has relaxed SIMD behind a flag; the tests cover those builds there too.
 const relaxed = supportedBuilds().includes("relaxed");
 
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     testTimeout: 60_000,
@@ -12,3 +12,5 @@ export default defineConfig({
     execArgv: relaxed ? [] : ["--experimental-wasm-relaxed-simd"],
   },
 });
+
+export default config;

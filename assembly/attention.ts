@@ -16,8 +16,17 @@ import { split } from "./layout";
  * k, v          [n, kvHeads × headDim] f32
  */
 export function write_kv(
-  keys: usize, values: usize, k: usize, v: usize, n: i32, kvHeads: i32, headDim: i32, length: i32, position: i32,
-  tid: i32, threads: i32,
+  keys: usize,
+  values: usize,
+  k: usize,
+  v: usize,
+  n: i32,
+  kvHeads: i32,
+  headDim: i32,
+  length: i32,
+  position: i32,
+  tid: i32,
+  threads: i32,
 ): void {
   const valueDim = (headDim + 7) & ~7;
   const end = split(n * kvHeads, tid + 1, threads);
@@ -42,8 +51,20 @@ export function write_kv(
  * scratch  threads × 4 × (length + headDim + 40) f32
  */
 export function attention_f32(
-  out: usize, q: usize, keys: usize, values: usize, n: i32, heads: i32, kvHeads: i32, headDim: i32, length: i32,
-  position: i32, scale: f32, scratch: usize, tid: i32, threads: i32,
+  out: usize,
+  q: usize,
+  keys: usize,
+  values: usize,
+  n: i32,
+  heads: i32,
+  kvHeads: i32,
+  headDim: i32,
+  length: i32,
+  position: i32,
+  scale: f32,
+  scratch: usize,
+  tid: i32,
+  threads: i32,
 ): void {
   const group = heads / kvHeads;
   const queries = n * group;
@@ -87,7 +108,14 @@ function query_offset(index: i32, head: i32, group: i32, heads: i32, headDim: i3
 }
 
 /** scores[i][j] = Σ_d panel[d][i] keys[j][d], for j < limit rounded up to 8. */
-function score_keys(scores: usize, panel: usize, keys: usize, limit: i32, headDim: i32, length: i32): void {
+function score_keys(
+  scores: usize,
+  panel: usize,
+  keys: usize,
+  limit: i32,
+  headDim: i32,
+  length: i32,
+): void {
   const row = usize(length) << 2;
   for (let tile = 0; tile < limit; tile += 8) {
     let a0 = f32x4.splat(0);
@@ -144,13 +172,22 @@ function softmax(scores: usize, visible: i32, limit: i32): f32 {
     v128.store(at, weight);
     sums = f32x4.add(sums, weight);
   }
-  return f32x4.extract_lane(sums, 0) + f32x4.extract_lane(sums, 1) +
-    (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
+  return (
+    f32x4.extract_lane(sums, 0) +
+    f32x4.extract_lane(sums, 1) +
+    (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3))
+  );
 }
 
 /** out[i][0..7] = Σ_j scores[i][j] values[j][0..7] / sums[i], for 4 queries. */
 function weigh_values(
-  out: usize, scores: usize, values: usize, limit: i32, length: i32, valueDim: i32, sums: usize,
+  out: usize,
+  scores: usize,
+  values: usize,
+  limit: i32,
+  length: i32,
+  valueDim: i32,
+  sums: usize,
 ): void {
   const row = usize(length) << 2;
   const stride = usize(valueDim) << 2;

@@ -6,7 +6,15 @@ import { split } from "./layout";
  * table   packed f32 weights [vocabulary, cols]
  * ids     [n] i32, checked by the caller
  */
-export function embed_f32(out: usize, table: usize, ids: usize, n: i32, cols: i32, tid: i32, threads: i32): void {
+export function embed_f32(
+  out: usize,
+  table: usize,
+  ids: usize,
+  n: i32,
+  cols: i32,
+  tid: i32,
+  threads: i32,
+): void {
   for (let i = split(n, tid, threads), end = split(n, tid + 1, threads); i < end; i++) {
     const row = load<u32>(ids + (i << 2));
     let w = table + usize(row >> 3) * (usize(cols) << 5) + ((row & 7) << 2);
@@ -20,7 +28,15 @@ export function embed_f32(out: usize, table: usize, ids: usize, n: i32, cols: i3
 }
 
 /** As embed_f32, from q8: w = d q. */
-export function embed_q8(out: usize, table: usize, ids: usize, n: i32, cols: i32, tid: i32, threads: i32): void {
+export function embed_q8(
+  out: usize,
+  table: usize,
+  ids: usize,
+  n: i32,
+  cols: i32,
+  tid: i32,
+  threads: i32,
+): void {
   const blocks = (cols + 31) >> 5;
   const lastQuads = (cols - ((blocks - 1) << 5) + 3) >> 2;
   const tileBytes = usize(blocks - 1) * 288 + 32 + (lastQuads << 5);
@@ -38,7 +54,15 @@ export function embed_q8(out: usize, table: usize, ids: usize, n: i32, cols: i32
 }
 
 /** As embed_f32, from q4: w = d q + m. */
-export function embed_q4(out: usize, table: usize, ids: usize, n: i32, cols: i32, tid: i32, threads: i32): void {
+export function embed_q4(
+  out: usize,
+  table: usize,
+  ids: usize,
+  n: i32,
+  cols: i32,
+  tid: i32,
+  threads: i32,
+): void {
   const blocks = (cols + 31) >> 5;
   const lastPairs = (cols - ((blocks - 1) << 5) + 7) >> 3;
   const tileBytes = usize(blocks - 1) * 192 + 64 + (lastPairs << 5);

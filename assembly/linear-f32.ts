@@ -11,8 +11,19 @@ import { start_rows, store_rows } from "./store";
  * bias    [rows] f32, or 0
  */
 export function linear_f32(
-  out: usize, outStride: i32, w: usize, x: usize, xToken: i32, n: i32, rows: i32, cols: i32,
-  bias: usize, mode: i32, scale: f32, tid: i32, threads: i32,
+  out: usize,
+  outStride: i32,
+  w: usize,
+  x: usize,
+  xToken: i32,
+  n: i32,
+  rows: i32,
+  cols: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+  tid: i32,
+  threads: i32,
 ): void {
   const panels = panel_count(n);
   const tiles = (rows + 7) >> 3;
@@ -26,13 +37,21 @@ export function linear_f32(
     const tileX = x + usize(token) * xToken;
     const tileBias = bias ? bias + (tile << 5) : 0;
     const nRows = rows - (tile << 3);
-    if (panel < n >> 2) tile_8x4(tileOut, outStride, tileW, tileX, cols, nRows, tileBias, mode, scale);
+    if (panel < n >> 2)
+      tile_8x4(tileOut, outStride, tileW, tileX, cols, nRows, tileBias, mode, scale);
     else tile_8x1(tileOut, tileW, tileX, cols, nRows, tileBias, mode, scale);
   }
 }
 
 function tile_8x1(
-  out: usize, w: usize, x: usize, cols: i32, nRows: i32, bias: usize, mode: i32, scale: f32,
+  out: usize,
+  w: usize,
+  x: usize,
+  cols: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
 ): void {
   let acc0 = start_rows(out, nRows, mode);
   let acc1 = nRows > 4 ? start_rows(out + 16, nRows - 4, mode) : f32x4.splat(0);
@@ -66,7 +85,15 @@ function tile_8x1(
 }
 
 function tile_8x4(
-  out: usize, outStride: i32, w: usize, x: usize, cols: i32, nRows: i32, bias: usize, mode: i32, scale: f32,
+  out: usize,
+  outStride: i32,
+  w: usize,
+  x: usize,
+  cols: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
 ): void {
   const stride = usize(outStride) << 2;
   const out1 = out + stride;

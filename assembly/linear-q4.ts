@@ -6,7 +6,7 @@
 // relaxed:  `i16x8.relaxed_dot_i8x16_i7x16_s` (pmaddubsw): its second operand, the nibbles, is in 0..15, so the specification
 //           leaves one result. A pair is at most 2·127·15 = 3810 in magnitude, so the 8 quads of a block add up in int16
 //           (30480) and are widened once per block: two instructions per 16 products.
-import { BLOCK_BYTES_I16, BLOCK_BYTES_I8, panel_count, panel_token, split } from "./layout";
+import { BLOCK_BYTES_I8, BLOCK_BYTES_I16, panel_count, panel_token, split } from "./layout";
 import { start_rows, store_rows } from "./store";
 
 /**
@@ -16,8 +16,19 @@ import { start_rows, store_rows } from "./store";
  * bias    [rows] f32, or 0
  */
 export function linear_q4(
-  out: usize, outStride: i32, w: usize, x: usize, xToken: i32, n: i32, rows: i32, cols: i32,
-  bias: usize, mode: i32, scale: f32, tid: i32, threads: i32,
+  out: usize,
+  outStride: i32,
+  w: usize,
+  x: usize,
+  xToken: i32,
+  n: i32,
+  rows: i32,
+  cols: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+  tid: i32,
+  threads: i32,
 ): void {
   const panels = panel_count(n);
   const tiles = (rows + 7) >> 3;
@@ -38,8 +49,16 @@ export function linear_q4(
       tile_4x4(tileOut, outStride, tileW, tileX, blocks, lastPairs, nRows, tileBias, mode, scale);
       if (nRows > 4) {
         tile_4x4(
-          tileOut + 16, outStride, tileW + 16, tileX, blocks, lastPairs, nRows - 4,
-          tileBias ? tileBias + 16 : 0, mode, scale,
+          tileOut + 16,
+          outStride,
+          tileW + 16,
+          tileX,
+          blocks,
+          lastPairs,
+          nRows - 4,
+          tileBias ? tileBias + 16 : 0,
+          mode,
+          scale,
         );
       }
     } else {
@@ -72,14 +91,19 @@ function dot_relaxed(acc: v128, q: v128, x: v128): v128 {
 
 /** Adds the two partial sums of each row: lo = [r0, r0, r1, r1], hi = [r2, r2, r3, r3]. */
 function sum_pairs(lo: v128, hi: v128): v128 {
-  return i32x4.add(
-    v128.shuffle<i32>(lo, hi, 0, 2, 4, 6),
-    v128.shuffle<i32>(lo, hi, 1, 3, 5, 7),
-  );
+  return i32x4.add(v128.shuffle<i32>(lo, hi, 0, 2, 4, 6), v128.shuffle<i32>(lo, hi, 1, 3, 5, 7));
 }
 
 function tile_8x1(
-  out: usize, w: usize, x: usize, blocks: i32, lastPairs: i32, nRows: i32, bias: usize, mode: i32, scale: f32,
+  out: usize,
+  w: usize,
+  x: usize,
+  blocks: i32,
+  lastPairs: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
 ): void {
   let acc0 = start_rows(out, nRows, mode);
   let acc1 = nRows > 4 ? start_rows(out + 16, nRows - 4, mode) : f32x4.splat(0);
@@ -145,8 +169,16 @@ function tile_8x1(
 
 /** One group of 4 rows (w at its group) × 4 tokens. */
 function tile_4x4(
-  out: usize, outStride: i32, w: usize, x: usize, blocks: i32, lastPairs: i32, nRows: i32, bias: usize,
-  mode: i32, scale: f32,
+  out: usize,
+  outStride: i32,
+  w: usize,
+  x: usize,
+  blocks: i32,
+  lastPairs: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
 ): void {
   const stride = usize(outStride) << 2;
   let acc0 = start_rows(out, nRows, mode);

@@ -14,8 +14,19 @@ import { start_rows, store_rows } from "./store";
  * bias    [rows] f32, or 0
  */
 export function linear_q8(
-  out: usize, outStride: i32, w: usize, x: usize, xToken: i32, n: i32, rows: i32, cols: i32,
-  bias: usize, mode: i32, scale: f32, tid: i32, threads: i32,
+  out: usize,
+  outStride: i32,
+  w: usize,
+  x: usize,
+  xToken: i32,
+  n: i32,
+  rows: i32,
+  cols: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+  tid: i32,
+  threads: i32,
 ): void {
   const panels = panel_count(n);
   const tiles = (rows + 7) >> 3;
@@ -36,8 +47,16 @@ export function linear_q8(
       tile_4x4(tileOut, outStride, tileW, tileX, blocks, lastQuads, nRows, tileBias, mode, scale);
       if (nRows > 4) {
         tile_4x4(
-          tileOut + 16, outStride, tileW + 16, tileX, blocks, lastQuads, nRows - 4,
-          tileBias ? tileBias + 16 : 0, mode, scale,
+          tileOut + 16,
+          outStride,
+          tileW + 16,
+          tileX,
+          blocks,
+          lastQuads,
+          nRows - 4,
+          tileBias ? tileBias + 16 : 0,
+          mode,
+          scale,
         );
       }
     } else {
@@ -48,14 +67,19 @@ export function linear_q8(
 
 /** Adds the two partial sums of each row: lo = [r0, r0, r1, r1], hi = [r2, r2, r3, r3]. */
 function sum_pairs(lo: v128, hi: v128): v128 {
-  return i32x4.add(
-    v128.shuffle<i32>(lo, hi, 0, 2, 4, 6),
-    v128.shuffle<i32>(lo, hi, 1, 3, 5, 7),
-  );
+  return i32x4.add(v128.shuffle<i32>(lo, hi, 0, 2, 4, 6), v128.shuffle<i32>(lo, hi, 1, 3, 5, 7));
 }
 
 function tile_8x1(
-  out: usize, w: usize, x: usize, blocks: i32, lastQuads: i32, nRows: i32, bias: usize, mode: i32, scale: f32,
+  out: usize,
+  w: usize,
+  x: usize,
+  blocks: i32,
+  lastQuads: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
 ): void {
   let acc0 = start_rows(out, nRows, mode);
   let acc1 = nRows > 4 ? start_rows(out + 16, nRows - 4, mode) : f32x4.splat(0);
@@ -90,8 +114,16 @@ function tile_8x1(
 
 /** One group of 4 rows (w at its group) × 4 tokens. */
 function tile_4x4(
-  out: usize, outStride: i32, w: usize, x: usize, blocks: i32, lastQuads: i32, nRows: i32, bias: usize,
-  mode: i32, scale: f32,
+  out: usize,
+  outStride: i32,
+  w: usize,
+  x: usize,
+  blocks: i32,
+  lastQuads: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
 ): void {
   const stride = usize(outStride) << 2;
   let acc0 = start_rows(out, nRows, mode);

@@ -1,14 +1,20 @@
 // Activations into panels (layout.ts): f32 transposed, or quantized per token and block of 32 columns:
 //   d = amax / 127, q = round(x · (127 / amax)), s = d Σ q      (round to nearest, ties to even; d = 0 if 127 / amax overflows)
 // The last block is filled with zeros.
-import { BLOCK_BYTES_I16, BLOCK_BYTES_I8, panel_count, panel_token, split } from "./layout";
+import { BLOCK_BYTES_I8, BLOCK_BYTES_I16, panel_count, panel_token, split } from "./layout";
 
 /**
  * dst     f32 panels, cols × 4 bytes per token
  * x       [n, xStride] f32, xStride in elements
  */
 export function pack_activations_f32(
-  dst: usize, x: usize, xStride: i32, n: i32, cols: i32, tid: i32, threads: i32,
+  dst: usize,
+  x: usize,
+  xStride: i32,
+  n: i32,
+  cols: i32,
+  tid: i32,
+  threads: i32,
 ): void {
   const panels = panel_count(n);
   const end = split(panels, tid + 1, threads);
@@ -37,7 +43,14 @@ export function pack_activations_f32(
  * x       [n, xStride] f32, xStride in elements
  */
 export function pack_activations_q8(
-  dst: usize, x: usize, xStride: i32, n: i32, cols: i32, narrow: bool, tid: i32, threads: i32,
+  dst: usize,
+  x: usize,
+  xStride: i32,
+  n: i32,
+  cols: i32,
+  narrow: bool,
+  tid: i32,
+  threads: i32,
 ): void {
   const blocks = (cols + 31) >> 5;
   const blockBytes = narrow ? BLOCK_BYTES_I8 : BLOCK_BYTES_I16;
@@ -96,7 +109,10 @@ function pack_block<Quad>(to: usize, from: usize, nCols: i32, width: i32, lane: 
     quad += stride;
   }
   const total =
-    i32x4.extract_lane(sum, 0) + i32x4.extract_lane(sum, 1) + i32x4.extract_lane(sum, 2) + i32x4.extract_lane(sum, 3);
+    i32x4.extract_lane(sum, 0) +
+    i32x4.extract_lane(sum, 1) +
+    i32x4.extract_lane(sum, 2) +
+    i32x4.extract_lane(sum, 3);
   store<f32>(to + (lane << 2), scale);
   store<f32>(to + ((width + lane) << 2), scale * f32(total));
 }

@@ -60,7 +60,14 @@ function half_to_f32(bits: v128): v128 {
 }
 
 /** dst: first of the tiles that these rows fill. scratch: 8 rows of f32, each cols rounded up to 32. */
-export function pack_f32(dst: usize, from: usize, dtype: i32, rows: i32, cols: i32, scratch: usize): i32 {
+export function pack_f32(
+  dst: usize,
+  from: usize,
+  dtype: i32,
+  rows: i32,
+  cols: i32,
+  scratch: usize,
+): i32 {
   const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
   const scratchRow = usize((cols + 31) & ~31) << 2;
   for (let row = 0; row < rows; row += 8) {
@@ -82,7 +89,14 @@ export function pack_f32(dst: usize, from: usize, dtype: i32, rows: i32, cols: i
 }
 
 /** As pack_f32. */
-export function pack_q8(dst: usize, from: usize, dtype: i32, rows: i32, cols: i32, scratch: usize): i32 {
+export function pack_q8(
+  dst: usize,
+  from: usize,
+  dtype: i32,
+  rows: i32,
+  cols: i32,
+  scratch: usize,
+): i32 {
   const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
   const blocks = (cols + 31) >> 5;
   const lastQuads = (cols - ((blocks - 1) << 5) + 3) >> 2;
@@ -128,7 +142,14 @@ function quantize_q8(block: usize, x: usize, quads: i32, lane: i32): void {
 }
 
 /** As pack_f32. */
-export function pack_q4(dst: usize, from: usize, dtype: i32, rows: i32, cols: i32, scratch: usize): i32 {
+export function pack_q4(
+  dst: usize,
+  from: usize,
+  dtype: i32,
+  rows: i32,
+  cols: i32,
+  scratch: usize,
+): i32 {
   const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
   const blocks = (cols + 31) >> 5;
   const lastPairs = (cols - ((blocks - 1) << 5) + 7) >> 3;

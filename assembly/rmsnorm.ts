@@ -7,7 +7,14 @@ import { split } from "./layout";
  * weight  [cols] f32
  */
 export function rmsnorm_f32(
-  out: usize, x: usize, weight: usize, n: i32, cols: i32, eps: f32, tid: i32, threads: i32,
+  out: usize,
+  x: usize,
+  weight: usize,
+  n: i32,
+  cols: i32,
+  eps: f32,
+  tid: i32,
+  threads: i32,
 ): void {
   const rowBytes = usize(cols) << 2;
   const bytes4 = usize(cols & ~3) << 2;
@@ -20,7 +27,9 @@ export function rmsnorm_f32(
       const value = v128.load(from + offset);
       squares = f32x4.add(squares, f32x4.mul(value, value));
     }
-    let sum = f32x4.extract_lane(squares, 0) + f32x4.extract_lane(squares, 1) +
+    let sum =
+      f32x4.extract_lane(squares, 0) +
+      f32x4.extract_lane(squares, 1) +
       (f32x4.extract_lane(squares, 2) + f32x4.extract_lane(squares, 3));
     for (; offset < rowBytes; offset += 4) {
       const value = load<f32>(from + offset);

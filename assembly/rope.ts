@@ -27,7 +27,14 @@ export function fill_rope(table: usize, frequencies: usize, half: i32, length: i
  * Split over threads by token and head.
  */
 export function rope_f32(
-  x: usize, n: i32, heads: i32, half: i32, table: usize, position: i32, tid: i32, threads: i32,
+  x: usize,
+  n: i32,
+  heads: i32,
+  half: i32,
+  table: usize,
+  position: i32,
+  tid: i32,
+  threads: i32,
 ): void {
   const half4 = half & ~3;
   const end = split(n * heads, tid + 1, threads);

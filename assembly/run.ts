@@ -2,13 +2,14 @@
 // threads meet after it, unless the next command does not depend on it.
 //
 // A command is 16 words: operation, flags, then the operation's arguments in the order of its kernel.
+
+import { add_bias } from "./add-bias";
 import { attention_f32, write_kv } from "./attention";
 import { barrier } from "./barrier";
 import { embed_f32, embed_q4, embed_q8 } from "./embed";
 import { linear_f32 } from "./linear-f32";
 import { linear_q4 } from "./linear-q4";
 import { linear_q8 } from "./linear-q8";
-import { add_bias } from "./add-bias";
 import { pack_activations_f32, pack_activations_q8 } from "./pack-activations";
 import { rmsnorm_f32 } from "./rmsnorm";
 import { rope_f32 } from "./rope";
@@ -36,7 +37,11 @@ export const NO_BARRIER: i32 = 1;
 export const COMMAND_BYTES: i32 = 64;
 
 export function run(list: usize, count: i32, control: usize, tid: i32, threads: i32): void {
-  for (let command = list, end = list + count * COMMAND_BYTES; command < end; command += COMMAND_BYTES) {
+  for (
+    let command = list, end = list + count * COMMAND_BYTES;
+    command < end;
+    command += COMMAND_BYTES
+  ) {
     execute(command, tid, threads);
     if (ASC_FEATURE_THREADS) {
       if (threads > 1 && !(load<i32>(command, 4) & NO_BARRIER)) barrier(control, threads);
@@ -46,45 +51,140 @@ export function run(list: usize, count: i32, control: usize, tid: i32, threads: 
 
 function execute(c: usize, tid: i32, threads: i32): void {
   switch (load<i32>(c)) {
-    case OP_EMBED_F32: return embed_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
-    case OP_EMBED_Q8: return embed_q8(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
-    case OP_EMBED_Q4: return embed_q4(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+    case OP_EMBED_F32:
+      embed_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      break;
+    case OP_EMBED_Q8:
+      embed_q8(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      break;
+    case OP_EMBED_Q4:
+      embed_q4(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      break;
     case OP_RMSNORM:
-      return rmsnorm_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
+      rmsnorm_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
+      break;
     case OP_PACK_F32:
-      return pack_activations_f32(ptr(c, 0), ptr(c, 1), int(c, 2), int(c, 3), int(c, 4), tid, threads);
+      pack_activations_f32(ptr(c, 0), ptr(c, 1), int(c, 2), int(c, 3), int(c, 4), tid, threads);
+      break;
     case OP_PACK_I16:
-      return pack_activations_q8(ptr(c, 0), ptr(c, 1), int(c, 2), int(c, 3), int(c, 4), false, tid, threads);
+      pack_activations_q8(
+        ptr(c, 0),
+        ptr(c, 1),
+        int(c, 2),
+        int(c, 3),
+        int(c, 4),
+        false,
+        tid,
+        threads,
+      );
+      break;
     case OP_PACK_I8:
-      return pack_activations_q8(ptr(c, 0), ptr(c, 1), int(c, 2), int(c, 3), int(c, 4), true, tid, threads);
+      pack_activations_q8(
+        ptr(c, 0),
+        ptr(c, 1),
+        int(c, 2),
+        int(c, 3),
+        int(c, 4),
+        true,
+        tid,
+        threads,
+      );
+      break;
     case OP_LINEAR_F32:
-      return linear_f32(
-        ptr(c, 0), int(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), ptr(c, 8), int(c, 9),
-        float(c, 10), tid, threads,
+      linear_f32(
+        ptr(c, 0),
+        int(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        ptr(c, 8),
+        int(c, 9),
+        float(c, 10),
+        tid,
+        threads,
       );
+      break;
     case OP_LINEAR_Q8:
-      return linear_q8(
-        ptr(c, 0), int(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), ptr(c, 8), int(c, 9),
-        float(c, 10), tid, threads,
+      linear_q8(
+        ptr(c, 0),
+        int(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        ptr(c, 8),
+        int(c, 9),
+        float(c, 10),
+        tid,
+        threads,
       );
+      break;
     case OP_LINEAR_Q4:
-      return linear_q4(
-        ptr(c, 0), int(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), ptr(c, 8), int(c, 9),
-        float(c, 10), tid, threads,
+      linear_q4(
+        ptr(c, 0),
+        int(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        ptr(c, 8),
+        int(c, 9),
+        float(c, 10),
+        tid,
+        threads,
       );
-    case OP_ADD_BIAS: return add_bias(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
-    case OP_ROPE: return rope_f32(ptr(c, 0), int(c, 1), int(c, 2), int(c, 3), ptr(c, 4), int(c, 5), tid, threads);
+      break;
+    case OP_ADD_BIAS:
+      add_bias(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
+      break;
+    case OP_ROPE:
+      rope_f32(ptr(c, 0), int(c, 1), int(c, 2), int(c, 3), ptr(c, 4), int(c, 5), tid, threads);
+      break;
     case OP_WRITE_KV:
-      return write_kv(
-        ptr(c, 0), ptr(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), int(c, 8), tid, threads,
+      write_kv(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        int(c, 8),
+        tid,
+        threads,
       );
+      break;
     case OP_ATTENTION:
-      return attention_f32(
-        ptr(c, 0), ptr(c, 1), ptr(c, 2), ptr(c, 3), int(c, 4), int(c, 5), int(c, 6), int(c, 7), int(c, 8), int(c, 9),
-        float(c, 10), ptr(c, 11), tid, threads,
+      attention_f32(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        int(c, 8),
+        int(c, 9),
+        float(c, 10),
+        ptr(c, 11),
+        tid,
+        threads,
       );
-    case OP_SILU_MUL: return silu_mul_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), tid, threads);
-    default: unreachable();
+      break;
+    case OP_SILU_MUL:
+      silu_mul_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), tid, threads);
+      break;
+    default:
+      unreachable();
   }
 }
 

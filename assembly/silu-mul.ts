@@ -4,7 +4,14 @@ import { split } from "./layout";
 import { load_rows, put_rows } from "./store";
 
 /** out, gate, up  [count] f32; out may be gate. */
-export function silu_mul_f32(out: usize, gate: usize, up: usize, count: i32, tid: i32, threads: i32): void {
+export function silu_mul_f32(
+  out: usize,
+  gate: usize,
+  up: usize,
+  count: i32,
+  tid: i32,
+  threads: i32,
+): void {
   const quads = (count + 3) >> 2;
   const end = split(quads, tid + 1, threads);
   for (let quad = split(quads, tid, threads); quad < end; quad++) {

@@ -8,7 +8,14 @@ export function start_rows(out: usize, nRows: i32, mode: i32): v128 {
 }
 
 /** out = [out +] (scale · acc [+ bias]). nRows: how many of the four lanes exist. bias may be 0 (none). */
-export function store_rows(out: usize, acc: v128, nRows: i32, mode: i32, bias: usize, scale: f32): void {
+export function store_rows(
+  out: usize,
+  acc: v128,
+  nRows: i32,
+  mode: i32,
+  bias: usize,
+  scale: f32,
+): void {
   let value = scale === 1 ? acc : f32x4.mul(acc, f32x4.splat(scale));
   if (bias) value = f32x4.add(value, load_rows(bias, nRows));
   if (mode === ADD) value = f32x4.add(load_rows(out, nRows), value);

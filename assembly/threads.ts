@@ -13,8 +13,7 @@ export function submit(list: usize, count: i32, control: usize, threads: i32): v
 /** Other threads: runs lists as they come, until `stop_workers`. */
 export function work(control: usize, tid: i32, threads: i32): void {
   if (ASC_FEATURE_THREADS) {
-    let epoch = 0;
-    while ((epoch = await_epoch(control, epoch)) >= 0) {
+    for (let epoch = await_epoch(control, 0); epoch >= 0; epoch = await_epoch(control, epoch)) {
       run(load<u32>(control, 320), load<i32>(control, 324), control, tid, threads);
     }
   }

@@ -177,7 +177,14 @@ export interface Backend {
    * Causal attention with grouped heads: out, q [n, heads × headDim]; token i sees cached positions 0..position + i.
    * softmax(q kᵀ / sqrt(headDim)) v; query head h reads KV head floor(h · kvHeads / heads).
    */
-  attention(out: Tensor, q: Tensor, cache: KvCache, layer: number, position: number, n: number): void;
+  attention(
+    out: Tensor,
+    q: Tensor,
+    cache: KvCache,
+    layer: number,
+    position: number,
+    n: number,
+  ): void;
   /** out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z). (arXiv 2002.05202, SwiGLU) `out` may be `gate`. */
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void;
 

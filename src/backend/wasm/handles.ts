@@ -1,5 +1,14 @@
 // Handles of the wasm backend: the contract's handles with the addresses behind them.
-import type { Handle, KvCache, Matrix, Rope, Segment, Tensor, Vector, WeightType } from "../backend.ts";
+import type {
+  Handle,
+  KvCache,
+  Matrix,
+  Rope,
+  Segment,
+  Tensor,
+  Vector,
+  WeightType,
+} from "../backend.ts";
 
 export interface WasmMatrix extends Matrix {
   readonly offset: number;
@@ -35,13 +44,21 @@ export interface WasmRope extends Rope {
   readonly offset: number;
 }
 
-export type WasmHandle = WasmMatrix | WasmVector | WasmTensor | WasmSegment | WasmKvCache | WasmRope;
+export type WasmHandle =
+  | WasmMatrix
+  | WasmVector
+  | WasmTensor
+  | WasmSegment
+  | WasmKvCache
+  | WasmRope;
 
 /** Addresses that a handle owns. */
 export function ownedOffsets(handle: WasmHandle): number[] {
   switch (handle.kind) {
     case "segment":
-      return [handle.a, handle.b, ...(handle.bias ? [handle.bias] : [])].map(({ offset }) => offset);
+      return [handle.a, handle.b, ...(handle.bias ? [handle.bias] : [])].map(
+        ({ offset }) => offset,
+      );
     case "kv-cache":
       return [handle.keys, handle.values];
     default:

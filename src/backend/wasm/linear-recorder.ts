@@ -61,7 +61,19 @@ export class LinearRecorder {
     for (const { segment, m, h } of segments) {
       const { offset, type, rows, cols } = segment.a;
       const input = inputs.get(this.#panelType(type)) as Panels;
-      push(Op.linear[type], h, rows, offset, input.offset, input.tokenBytes, n, rows, cols, 0, Mode.store);
+      push(
+        Op.linear[type],
+        h,
+        rows,
+        offset,
+        input.offset,
+        input.tokenBytes,
+        n,
+        rows,
+        cols,
+        0,
+        Mode.store,
+      );
       commands.float(10, m);
       commands.joinNext();
     }
@@ -81,7 +93,17 @@ export class LinearRecorder {
       const { offset, type, rows, cols } = segment.b;
       const to = this.#handles.get(out).offset;
       push(
-        Op.linear[type], to, out.cols, offset, packed.offset, packed.tokenBytes, n, rows, cols, 0, Mode.continue,
+        Op.linear[type],
+        to,
+        out.cols,
+        offset,
+        packed.offset,
+        packed.tokenBytes,
+        n,
+        rows,
+        cols,
+        0,
+        Mode.continue,
       );
       commands.float(10, 1);
       // Products into one output are split over threads alike, so no thread waits for another's rows.
@@ -111,7 +133,19 @@ export class LinearRecorder {
   ): void {
     const to = this.#handles.get(out).offset;
     const input = inputs.get(this.#panelType(type)) as Panels;
-    push(Op.linear[type], to, out.cols, offset, input.offset, input.tokenBytes, n, rows, cols, bias, mode);
+    push(
+      Op.linear[type],
+      to,
+      out.cols,
+      offset,
+      input.offset,
+      input.tokenBytes,
+      n,
+      rows,
+      cols,
+      bias,
+      mode,
+    );
     commands.float(10, scale);
     commands.joinNext();
   }
@@ -155,7 +189,9 @@ export class LinearRecorder {
         if (m === 0) continue;
         const known = this.#handles.get(segment);
         if (known.rows !== weight.rows || known.cols !== weight.cols) {
-          throw new Error(`segment [${known.rows}, ${known.cols}] beside matrix [${weight.rows}, ${weight.cols}]`);
+          throw new Error(
+            `segment [${known.rows}, ${known.cols}] beside matrix [${weight.rows}, ${weight.cols}]`,
+          );
         }
         found.push({ segment: known, m, out });
         hBytes += align(n * known.rank * 4);
@@ -182,7 +218,12 @@ export class LinearRecorder {
   }
 }
 
-function requireShape(x: Tensor, n: number, out: Tensor, weight: { rows: number; cols: number }): void {
+function requireShape(
+  x: Tensor,
+  n: number,
+  out: Tensor,
+  weight: { rows: number; cols: number },
+): void {
   if (x.cols !== weight.cols || out.cols !== weight.rows || n > out.rows) {
     throw new Error(
       `product of [${n}, ${x.cols}] with [${weight.rows}, ${weight.cols}] into [${out.rows}, ${out.cols}]`,

@@ -14,5 +14,6 @@ function start({ module, memory, control, tid, threads }) {
   /** @type {any} */ (exports).work(control, tid, threads);
 }
 
-if (port === globalThis) port.addEventListener("message", (/** @type {any} */ event) => start(event.data));
+if (port === globalThis)
+  port.addEventListener("message", (/** @type {any} */ event) => start(event.data));
 else port.on("message", start);

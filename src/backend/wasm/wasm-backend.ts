@@ -20,8 +20,15 @@ import type {
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { Arena } from "./arena.ts";
 import type { Build } from "./builds.ts";
+import { requirePositions, requireRoom } from "./checks.ts";
 import { CommandList, Op } from "./commands.ts";
-import { HandleRegistry, ownedOffsets, segmentType, type WasmMatrix, type WasmVector } from "./handles.ts";
+import {
+  HandleRegistry,
+  ownedOffsets,
+  segmentType,
+  type WasmMatrix,
+  type WasmVector,
+} from "./handles.ts";
 import { CONTROL_BYTES, type Kernels } from "./kernels.ts";
 import { packedBytes } from "./layout.ts";
 import { LinearRecorder } from "./linear-recorder.ts";
@@ -155,7 +162,17 @@ export class WasmBackend implements Backend {
     }
     const nBytes = layers * (layerKeys + layerValues);
     return this.#handles.add({
-      kind: "kv-cache", layers, kvHeads, headDim, length, nBytes, keys, values, capacity, layerKeys, layerValues,
+      kind: "kv-cache",
+      layers,
+      kvHeads,
+      headDim,
+      length,
+      nBytes,
+      keys,
+      values,
+      capacity,
+      layerKeys,
+      layerValues,
     });
   }
 
@@ -190,7 +207,8 @@ export class WasmBackend implements Backend {
     const { i32 } = this.#arena;
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as number;
-      if (!(Number.isInteger(id) && id >= 0 && id < rows)) throw new Error(`id ${id} is outside 0..${rows - 1}`);
+      if (!(Number.isInteger(id) && id >= 0 && id < rows))
+        throw new Error(`id ${id} is outside 0..${rows - 1}`);
       i32[at / 4 + i] = id;
     }
     this.#push(Op.embed[type], to.offset, offset, at, ids.length, cols);
@@ -207,13 +225,22 @@ export class WasmBackend implements Backend {
   linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row = 0): void {
     this.#check();
     if (row < 0 || row + n > x.rows) throw new Error(`rows ${row}..${row + n - 1} of ${x.rows}`);
-    this.#linear.record(x, n, outputs, row, (op, ...args) => this.#push(op, ...args), this.#commands);
+    this.#linear.record(
+      x,
+      n,
+      outputs,
+      row,
+      (op, ...args) => this.#push(op, ...args),
+      this.#commands,
+    );
   }
 
   rope(x: Tensor, n: number, rope: Rope, position: number): void {
     const heads = x.cols / rope.headDim;
-    if (!Number.isInteger(heads)) throw new Error(`${x.cols} columns are no multiple of ${rope.headDim}`);
-    if (position + n > rope.length) throw new Error(`position ${position + n} is beyond ${rope.length}`);
+    if (!Number.isInteger(heads))
+      throw new Error(`${x.cols} columns are no multiple of ${rope.headDim}`);
+    if (position + n > rope.length)
+      throw new Error(`position ${position + n} is beyond ${rope.length}`);
     requireRoom(x, n, x.cols);
     const { get } = this.#addresses();
     this.#push(Op.rope, get(x), n, heads, rope.headDim / 2, get(rope), position);
@@ -228,14 +255,33 @@ export class WasmBackend implements Backend {
     const { get } = this.#addresses();
     const keys = to.keys + layer * to.layerKeys;
     const values = to.values + layer * to.layerValues;
-    this.#push(Op.writeKv, keys, values, get(k), get(v), n, kvHeads, headDim, to.capacity, position);
+    this.#push(
+      Op.writeKv,
+      keys,
+      values,
+      get(k),
+      get(v),
+      n,
+      kvHeads,
+      headDim,
+      to.capacity,
+      position,
+    );
   }
 
-  attention(out: Tensor, q: Tensor, cache: KvCache, layer: number, position: number, n: number): void {
+  attention(
+    out: Tensor,
+    q: Tensor,
+    cache: KvCache,
+    layer: number,
+    position: number,
+    n: number,
+  ): void {
     const from = this.#handles.get(cache);
     const { kvHeads, headDim, capacity } = from;
     const heads = q.cols / headDim;
-    if (!Number.isInteger(heads / kvHeads)) throw new Error(`${heads} heads share ${kvHeads} KV heads`);
+    if (!Number.isInteger(heads / kvHeads))
+      throw new Error(`${heads} heads share ${kvHeads} KV heads`);
     requirePositions(cache, layer, position, n);
     requireRoom(q, n, q.cols);
     requireRoom(out, n, q.cols);
@@ -244,7 +290,19 @@ export class WasmBackend implements Backend {
     const keys = from.keys + layer * from.layerKeys;
     const values = from.values + layer * from.layerValues;
     this.#push(
-      Op.attention, get(out), get(q), keys, values, n, heads, kvHeads, headDim, capacity, position, 0, scratch,
+      Op.attention,
+      get(out),
+      get(q),
+      keys,
+      values,
+      n,
+      heads,
+      kvHeads,
+      headDim,
+      capacity,
+      position,
+      0,
+      scratch,
     );
     this.#commands.float(10, 1 / Math.sqrt(headDim));
   }
@@ -257,7 +315,8 @@ export class WasmBackend implements Backend {
 
   async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {
     const { offset, cols, rows } = this.#handles.get(x);
-    if (row < 0 || row + nRows > rows) throw new Error(`rows ${row}..${row + nRows - 1} of ${rows}`);
+    if (row < 0 || row + nRows > rows)
+      throw new Error(`rows ${row}..${row + nRows - 1} of ${rows}`);
     this.#check();
     this.#run();
     const start = offset / 4 + row * cols;
@@ -328,18 +387,5 @@ export class WasmBackend implements Backend {
       this.#state === "disposed" ? "DISPOSED" : "BACKEND_FAILED",
       `the wasm backend was used after it was ${this.#state === "disposed" ? "disposed" : "stopped by a failure"}`,
     );
-  }
-}
-
-function requireRoom(tensor: Tensor, n: number, cols: number): void {
-  if (n > tensor.rows || cols !== tensor.cols) {
-    throw new Error(`tensor is [${tensor.rows}, ${tensor.cols}], needed [${n}, ${cols}]`);
-  }
-}
-
-function requirePositions(cache: KvCache, layer: number, position: number, n: number): void {
-  if (layer < 0 || layer >= cache.layers) throw new Error(`layer ${layer} of ${cache.layers}`);
-  if (position < 0 || position + n > cache.length) {
-    throw new Error(`positions ${position}..${position + n - 1} of ${cache.length}`);
   }
 }

@@ -6,7 +6,11 @@ import type { Arena } from "./arena.ts";
 import type { Kernels } from "./kernels.ts";
 import { packedBytes } from "./layout.ts";
 
-const DTYPES = { F32: { code: 0, nBytes: 4 }, F16: { code: 1, nBytes: 2 }, BF16: { code: 2, nBytes: 2 } };
+const DTYPES = {
+  F32: { code: 0, nBytes: 4 },
+  F16: { code: 1, nBytes: 2 },
+  BF16: { code: 2, nBytes: 2 },
+};
 
 /** Bytes read at a time: large enough for the disk, small beside any model. */
 const PIECE_BYTES = 1 << 20;
@@ -43,7 +47,14 @@ export class WeightLoader {
   }
 
   /** As `load`, for f32 values at hand. */
-  loadValues(name: string, values: Float32Array, rows: number, cols: number, type: WeightType, offset: number): void {
+  loadValues(
+    name: string,
+    values: Float32Array,
+    rows: number,
+    cols: number,
+    type: WeightType,
+    offset: number,
+  ): void {
     const source = { name, rows, cols, dtype: "F32" as const };
     const step = this.#rowsPerPiece(source);
     const staging = this.#stage(source, Math.min(step, rows));

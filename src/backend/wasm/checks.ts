@@ -1,0 +1,15 @@
+// Checks of operands that the kernels themselves do not make: a wrong shape is a programming error above, not bad input.
+import type { KvCache, Tensor } from "../backend.ts";
+
+export function requireRoom(tensor: Tensor, n: number, cols: number): void {
+  if (n > tensor.rows || cols !== tensor.cols) {
+    throw new Error(`tensor is [${tensor.rows}, ${tensor.cols}], needed [${n}, ${cols}]`);
+  }
+}
+
+export function requirePositions(cache: KvCache, layer: number, position: number, n: number): void {
+  if (layer < 0 || layer >= cache.layers) throw new Error(`layer ${layer} of ${cache.layers}`);
+  if (position < 0 || position + n > cache.length) {
+    throw new Error(`positions ${position}..${position + n - 1} of ${cache.length}`);
+  }
+}

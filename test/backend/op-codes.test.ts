@@ -1,0 +1,36 @@
+// Operation codes are written twice, in assembly/run.ts and src/backend/wasm/commands.ts: here they meet.
+import { expect, test } from "vitest";
+import {
+  BUILDS,
+  compileBuild,
+  hasThreads,
+  supportedBuilds,
+} from "../../src/backend/wasm/builds.ts";
+import { Op } from "../../src/backend/wasm/commands.ts";
+
+const builds = BUILDS.filter((build) => supportedBuilds().includes(build));
+
+test.each(builds)("operation codes of build %s", async (build) => {
+  const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536, shared: hasThreads(build) });
+  const { exports } = await WebAssembly.instantiate(await compileBuild(build), { env: { memory } });
+  const codes = Object.entries(exports)
+    .filter(([name]) => name.startsWith("OP_"))
+    .map(([name, global]) => [name, (global as WebAssembly.Global).value]);
+  expect(Object.fromEntries(codes)).toEqual({
+    OP_EMBED_F32: Op.embed.f32,
+    OP_EMBED_Q8: Op.embed.q8,
+    OP_EMBED_Q4: Op.embed.q4,
+    OP_RMSNORM: Op.rmsNorm,
+    OP_PACK_F32: Op.pack.f32,
+    OP_PACK_I16: Op.pack.i16,
+    OP_PACK_I8: Op.pack.i8,
+    OP_LINEAR_F32: Op.linear.f32,
+    OP_LINEAR_Q8: Op.linear.q8,
+    OP_LINEAR_Q4: Op.linear.q4,
+    OP_ADD_BIAS: Op.addBias,
+    OP_ROPE: Op.rope,
+    OP_WRITE_KV: Op.writeKv,
+    OP_ATTENTION: Op.attention,
+    OP_SILU_MUL: Op.siluMul,
+  });
+});
