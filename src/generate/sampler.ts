@@ -4,7 +4,7 @@ import { TureenError } from "../errors.ts";
 import { exp, log } from "./exp.ts";
 import { type ResolvedSampling, resolveSampling, type SamplingOptions } from "./options.ts";
 import { Random } from "./random.ts";
-import { selectTop } from "./select-top.ts";
+import { selectTop, sortByScore } from "./select-top.ts";
 
 /** A token with the natural logarithm of its probability. */
 export interface TokenLogprob {
@@ -21,8 +21,10 @@ export interface SampledToken {
   readonly top?: readonly TokenLogprob[];
 }
 
-// Nucleus sampling looks at this many of the best tokens, then at 8 times as many, until they hold topP of the probability.
-const FIRST_NUCLEUS = 64;
+// Top-p over a whole vocabulary sums weights in buckets of 1/64 of (max - score) / temperature; only the bucket in which the
+// sum is reached needs sorting. The last bucket takes all that is farther, at most e^-64 as probable as the best.
+const BUCKETS = 4096;
+const BUCKETS_PER_UNIT = 64;
 
 /**
  * Samples one sequence: keeps its penalties' counts and its random stream.
@@ -43,6 +45,7 @@ export class Sampler {
   #scores: Float32Array | undefined; // [vocabSize]
   #indices: Int32Array | undefined; // [<= vocabSize]
   #weights: Float64Array | undefined; // [<= vocabSize]
+  #buckets: Float64Array | undefined; // [BUCKETS]
 
   /**
    * @param vocabSize logits per token
@@ -113,44 +116,46 @@ export class Sampler {
   }
 
   #draw(scores: Float32Array, max: number): number {
-    const { temperature, topK, topP, minP } = this.#options;
-    const all = this.#vocabSize;
-    if ((topK === 0 || topK >= all) && topP === 1) {
-      return this.#drawFromAll(scores, max, temperature, minP);
-    }
-    // All three filters keep a prefix of the tokens in order of score. `size` tokens are in that order so far.
-    const limit = topK === 0 ? all : Math.min(topK, all);
-    let size = topP === 1 || topK > 0 ? limit : Math.min(FIRST_NUCLEUS, limit);
-    let kept = this.#weigh(scores, max, temperature, size);
-    if (topP < 1) {
-      const mass = topP * (topK > 0 ? this.#sum(kept) : totalWeight(scores, max, temperature));
-      let nucleus = this.#countToMass(kept, mass);
-      while (nucleus < 0 && kept === size && size < limit) {
-        size = Math.min(size * 8, limit);
-        kept = this.#weigh(scores, max, temperature, size);
-        nucleus = this.#countToMass(kept, mass);
-      }
-      if (nucleus > 0) kept = nucleus;
-    }
-    const weights = this.#weights!;
-    let total = 0;
-    let count = 0;
-    while (count < kept && weights[count]! >= minP) total += weights[count++]!;
-    let rest = this.#random.nextFloat() * total;
-    let i = 0;
-    while (i < count - 1 && rest >= weights[i]!) rest -= weights[i++]!;
-    return this.#indices![i]!;
+    const { topK } = this.#options;
+    return topK > 0 && topK < this.#vocabSize
+      ? this.#drawFromTop(scores, max, topK)
+      : this.#drawFromAll(scores, max);
   }
 
-  /** No filter needs an order: draws in order of ids. */
-  #drawFromAll(scores: Float32Array, max: number, temperature: number, minP: number): number {
+  /** All filters keep a prefix of the best k in order of score. Draws in this order. */
+  #drawFromTop(scores: Float32Array, max: number, topK: number): number {
+    const { temperature, topP, minP } = this.#options;
+    const weights = this.#reserve(topK);
+    const indices = this.#indices!;
+    selectTop(scores, topK, indices);
+    let mass = 0;
+    for (let i = 0; i < topK; i++) {
+      weights[i] = exp((scores[indices[i]!]! - max) / temperature);
+      mass += weights[i]!;
+    }
+    let kept = 0;
+    let total = 0;
+    while (kept < topK && weights[kept]! > 0 && weights[kept]! >= minP) {
+      total += weights[kept++]!;
+      if (topP < 1 && total >= topP * mass) break;
+    }
+    let rest = this.#random.nextFloat() * total;
+    let i = 0;
+    while (i < kept - 1 && rest >= weights[i]!) rest -= weights[i++]!;
+    return indices[i]!;
+  }
+
+  /** Without top-k. Draws in order of ids. */
+  #drawFromAll(scores: Float32Array, max: number): number {
+    const { temperature, topP, minP } = this.#options;
     const weights = this.#reserve(this.#vocabSize);
     let total = 0;
     for (let id = 0; id < scores.length; id++) {
       const weight = exp((scores[id]! - max) / temperature);
-      weights[id] = weight >= minP ? weight : 0;
-      total += weights[id]!;
+      weights[id] = weight;
+      total += weight;
     }
+    if (topP < 1 || minP > 0) total = this.#filterAll(scores, max, topP * total);
     let rest = this.#random.nextFloat() * total;
     let last = 0;
     for (let id = 0; id < scores.length; id++) {
@@ -163,33 +168,45 @@ export class Sampler {
     return last; // rounding used up the sum
   }
 
-  /** Fills indices and weights with the `size` best tokens, best first. Returns how many of them have a weight above 0. */
-  #weigh(scores: Float32Array, max: number, temperature: number, size: number): number {
-    const weights = this.#reserve(size);
+  /** Sets the weights that top-p and min-p exclude to 0. Returns the sum of the others. */
+  #filterAll(scores: Float32Array, max: number, mass: number): number {
+    const weights = this.#weights!;
+    const { topP, minP } = this.#options;
+    const worst = topP < 1 ? this.#findNucleusEnd(scores, max, mass) : -1;
+    const worstScore = worst < 0 ? Number.NEGATIVE_INFINITY : scores[worst]!;
+    let total = 0;
+    for (let id = 0; id < scores.length; id++) {
+      const score = scores[id]!;
+      const inNucleus = score > worstScore || worst < 0 || (score === worstScore && id <= worst);
+      if (inNucleus && weights[id]! >= minP) total += weights[id]!;
+      else weights[id] = 0;
+    }
+    return total;
+  }
+
+  /** The worst of the fewest best tokens whose weights sum to `mass`; -1 if rounding leaves all of them below it. */
+  #findNucleusEnd(scores: Float32Array, max: number, mass: number): number {
+    const weights = this.#weights!;
     const indices = this.#indices!;
-    selectTop(scores, size, indices);
+    const scale = BUCKETS_PER_UNIT / this.#options.temperature;
+    const bucketOf = (score: number): number => Math.min((max - score) * scale, BUCKETS - 1) | 0;
+    this.#buckets ??= new Float64Array(BUCKETS);
+    const buckets = this.#buckets.fill(0);
+    for (let id = 0; id < scores.length; id++) buckets[bucketOf(scores[id]!)]! += weights[id]!;
+    let sum = 0;
+    let bucket = 0;
+    while (bucket < BUCKETS && sum + buckets[bucket]! < mass) sum += buckets[bucket++]!;
+
+    let size = 0;
+    for (let id = 0; id < scores.length; id++) {
+      if (bucketOf(scores[id]!) === bucket) indices[size++] = id;
+    }
+    sortByScore(scores, indices, size);
     for (let i = 0; i < size; i++) {
-      const weight = exp((scores[indices[i]!]! - max) / temperature);
-      if (weight === 0) return i;
-      weights[i] = weight;
+      sum += weights[indices[i]!]!;
+      if (sum >= mass) return indices[i]!;
     }
-    return size;
-  }
-
-  #sum(count: number): number {
-    let sum = 0;
-    for (let i = 0; i < count; i++) sum += this.#weights![i]!;
-    return sum;
-  }
-
-  /** The fewest best tokens that hold `mass`, or -1 if all `count` hold less. */
-  #countToMass(count: number, mass: number): number {
-    let sum = 0;
-    for (let i = 0; i < count; i++) {
-      sum += this.#weights![i]!;
-      if (sum >= mass) return i + 1;
-    }
-    return -1;
+    return size > 0 ? indices[size - 1]! : -1;
   }
 
   #reserve(size: number): Float64Array {

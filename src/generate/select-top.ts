@@ -13,8 +13,7 @@ export function selectTop(scores: Float32Array, k: number, out: Int32Array): num
   const size = Math.min(k, scores.length);
   if (size === 0) return 0;
   for (let i = 0; i < size; i++) out[i] = i;
-  for (let i = (size >> 1) - 1; i >= 0; i--) siftDown(scores, out, i, size);
-
+  makeHeap(scores, out, size);
   let worst = scores[out[0]!]!;
   for (let i = size; i < scores.length; i++) {
     // On equality the earlier index stays.
@@ -24,14 +23,28 @@ export function selectTop(scores: Float32Array, k: number, out: Int32Array): num
       worst = scores[out[0]!]!;
     }
   }
-  // Heap sort: the worst goes to the end.
-  for (let end = size - 1; end > 0; end--) {
-    const last = out[0]!;
-    out[0] = out[end]!;
-    out[end] = last;
-    siftDown(scores, out, 0, end);
-  }
+  sortHeap(scores, out, size);
   return size;
+}
+
+/** Sorts the first `size` indices in place by their scores, best first, equal ones by index. No allocation. */
+export function sortByScore(scores: Float32Array, indices: Int32Array, size: number): void {
+  makeHeap(scores, indices, size);
+  sortHeap(scores, indices, size);
+}
+
+function makeHeap(scores: Float32Array, heap: Int32Array, size: number): void {
+  for (let i = (size >> 1) - 1; i >= 0; i--) siftDown(scores, heap, i, size);
+}
+
+/** The root, the worst, goes to the end, again and again. */
+function sortHeap(scores: Float32Array, heap: Int32Array, size: number): void {
+  for (let end = size - 1; end > 0; end--) {
+    const last = heap[0]!;
+    heap[0] = heap[end]!;
+    heap[end] = last;
+    siftDown(scores, heap, 0, end);
+  }
 }
 
 function siftDown(scores: Float32Array, heap: Int32Array, start: number, size: number): void {

@@ -201,18 +201,18 @@ describe("Sampler", () => {
           30,
         ],
         "topP": [
-          393,
-          131,
-          248,
-          49,
-          79,
-          251,
-          248,
-          431,
-          240,
+          120,
+          19,
+          412,
+          177,
+          210,
+          191,
+          412,
+          352,
           281,
-          494,
+          229,
           131,
+          19,
         ],
       }
     `);
@@ -243,7 +243,7 @@ describe("Sampler", () => {
     );
   });
 
-  it("widens the nucleus over a flat distribution of 2000 tokens until it holds topP", () => {
+  it("finds the nucleus of 2000 equal tokens, the lowest ids", () => {
     const sampler = new Sampler({ temperature: 1, topP: 0.5, seed: 3 }, 2000);
     const logits = new Float32Array(2000);
     const tokens = Array.from({ length: 3000 }, () => sampler.sample(logits).token);
