@@ -81,7 +81,10 @@ export class Sampler {
    */
   sample(logits: Float32Array): SampledToken {
     if (logits.length !== this.#vocabSize) {
-      throw new RangeError(`expected ${this.#vocabSize} logits, found ${logits.length}`);
+      throw new TureenError("BACKEND_FAILED", "the model returned a wrong number of logits", {
+        expected: String(this.#vocabSize),
+        found: String(logits.length),
+      });
     }
     const best = argmax(logits);
     const scores = this.#transform(logits);

@@ -2,6 +2,7 @@
 // every merge makes a token.
 import * as v from "valibot";
 import { TureenError } from "../errors.ts";
+import { adaptPreTokenizer } from "./pre-tokenizer.ts";
 
 // Ids become array indices, so an absurd one would allocate. Gemma, the largest in use, has 262 144 tokens.
 const MAX_TOKEN_ID = 4_194_303;
@@ -97,8 +98,8 @@ export function parseTokenizerConfig(json: unknown, where: string): TokenizerCon
 }
 
 /**
- * Checks tokenizer.json and completes it: absent parts become null, and added tokens known only to tokenizer_config.json are
- * appended, as transformers does.
+ * Checks tokenizer.json and completes it: absent parts become null, added tokens known only to tokenizer_config.json are
+ * appended, as transformers does, and the pre-tokenizer is put in a form that the library splits as Rust does.
  * @throws TureenError `TOKENIZER_INVALID`, or `FORMAT_UNSUPPORTED` for models other than BPE and Unigram
  */
 export function checkTokenizer(
@@ -114,7 +115,8 @@ export function checkTokenizer(
   const type = raw.model.type ?? (raw.model.merges === undefined ? "without a type" : "BPE");
   let maxId = -1;
   if (type === "BPE") maxId = checkBpe(raw.model.vocab, raw.model.merges, where);
-  else if (type === "Unigram") maxId = checkUnigram(raw.model.vocab, where);
+  else if (type === "Unigram")
+    maxId = checkUnigram(raw.model.vocab, raw.model.byte_fallback, where);
   else {
     throw new TureenError("FORMAT_UNSUPPORTED", `the tokenizer model ${type} is not supported`, {
       expected: "BPE or Unigram",
@@ -123,7 +125,12 @@ export function checkTokenizer(
     });
   }
   for (const id of added.keys()) maxId = Math.max(maxId, id);
-  const complete = { ...raw, model: { ...raw.model, type }, added_tokens: [...added.values()] };
+  const complete = {
+    ...raw,
+    model: { ...raw.model, type },
+    added_tokens: [...added.values()],
+    pre_tokenizer: adaptPreTokenizer(raw.pre_tokenizer, where),
+  };
   return { json: complete, vocabSize: maxId + 1, added };
 }
 
@@ -165,7 +172,14 @@ function splitMerge(merge: unknown): unknown[] {
   return Array.isArray(merge) ? merge : [];
 }
 
-function checkUnigram(vocab: unknown, where: string): number {
+function checkUnigram(vocab: unknown, byteFallback: unknown, where: string): number {
+  if (byteFallback === true) {
+    // The library would give unknown tokens instead of bytes.
+    throw new TureenError("FORMAT_UNSUPPORTED", "Unigram with byte fallback is not supported", {
+      expected: "BPE, or Unigram without byte_fallback",
+      where,
+    });
+  }
   const isPiece = (x: unknown): boolean =>
     Array.isArray(x) && typeof x[0] === "string" && Number.isFinite(x[1]);
   if (!Array.isArray(vocab) || vocab.length === 0 || vocab.length > MAX_TOKEN_ID) {

@@ -41,6 +41,22 @@ describe("loadTokenizer", () => {
     expect(loadTokenizer(good, undefined, "tokenizer.json").encode("axb")).toEqual([0, 1]);
   });
 
+  it("decodes Metaspace, with the first space stripped unless none is prepended", () => {
+    const vocab = { "▁a": 0, "▁": 1 };
+    const load = (prepend_scheme: string) =>
+      loadTokenizer(
+        {
+          ...withModel({ vocab, merges: [] }),
+          decoder: { type: "Metaspace", replacement: "▁", prepend_scheme, split: false },
+        },
+        undefined,
+        "tokenizer.json",
+      );
+    expect(load("first").decode([0, 0, 1])).toBe("a a ");
+    expect(load("first").decode([1, 1])).toBe(" ");
+    expect(load("never").decode([0, 0])).toBe(" a a");
+  });
+
   it("never reads a vocabulary's __proto__ as a prototype", () => {
     const vocab = JSON.parse('{"__proto__": 0, "a": 1}');
     const tokenizer = loadTokenizer(withModel({ vocab, merges: [] }), undefined, "tokenizer.json");
@@ -145,6 +161,30 @@ describe("loadTokenizer refuses", () => {
       {},
       "TOKENIZER_INVALID",
       /cannot be built/,
+    ],
+    [
+      "Unigram with byte fallback",
+      withModel({ type: "Unigram", vocab: [["a", 0]], byte_fallback: true }),
+      {},
+      "FORMAT_UNSUPPORTED",
+      /Unigram with byte fallback/,
+    ],
+    [
+      "a split that the library does otherwise",
+      {
+        ...good,
+        pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious" },
+      },
+      {},
+      "FORMAT_UNSUPPORTED",
+      /pre-tokenizer Split is not supported: expected Isolated or Removed, found MergedWithPrevious/,
+    ],
+    [
+      "punctuation likewise, in a sequence",
+      { ...good, pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "Punctuation" }] } },
+      {},
+      "FORMAT_UNSUPPORTED",
+      /pre-tokenizer Punctuation is not supported: expected Contiguous, found Isolated/,
     ],
     ["no decoder", withDecoder(null), {}, "FORMAT_UNSUPPORTED", /the decoder null/],
     [

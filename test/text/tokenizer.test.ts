@@ -7,6 +7,7 @@ import {
   kitchenModel,
   loadFolder,
   loadQwen2,
+  makeQwen2Json,
   readJsonFile,
   readLlamaCppCases,
 } from "./tokenizer-fixtures.ts";
@@ -188,6 +189,31 @@ describeWithSharedData("Qwen2's tokenizer", () => {
   });
 
   it("streams what it decodes", () => checkStreaming(tokenizer));
+});
+
+// Ids by Rust's tokenizers 0.23 for Qwen2's vocabulary under other models' pre-tokenizers. The library alone gives others: its
+// Digits are ASCII only, and the \s of its ByteLevel is JavaScript's.
+describeWithSharedData("pre-tokenizers are Rust's", () => {
+  const bytes = (use_regex: boolean) => ({ type: "ByteLevel", add_prefix_space: false, use_regex });
+  const load = (pre_tokenizer: object): Tokenizer =>
+    loadTokenizer({ ...makeQwen2Json(), normalizer: null, pre_tokenizer }, {}, "tokenizer.json");
+  const digits = "in २०२४, ²³";
+  const spaces = "a\u0085b  \ufeff x";
+  const indic = [220, 12619, 101, 12619, 99, 12619, 101, 12619, 103];
+
+  it("GPT-2's", () => {
+    const tokenizer = load(bytes(true));
+    expect(tokenizer.encode(digits)).toEqual([258, ...indic, 11, 2139, 110, 43201]);
+    expect(tokenizer.encode(spaces)).toEqual([64, 126, 227, 65, 220, 75780, 856]);
+  });
+
+  it("SmolLM2's: single digits, then GPT-2's", () => {
+    const single = { type: "Digits", individual_digits: true };
+    const tokenizer = load({ type: "Sequence", pretokenizers: [single, bytes(true)] });
+    expect(tokenizer.encode(digits)).toEqual([258, ...indic, 11, 220, 29456, 43201]);
+    expect(tokenizer.encode(spaces)).toEqual([64, 126, 227, 65, 220, 75780, 856]);
+    expect(tokenizer.encode("12345 it'S")).toEqual([16, 17, 18, 19, 20, 432, 6, 50]);
+  });
 });
 
 describe("transformers' Llama tokenizers override the post-processor", () => {
