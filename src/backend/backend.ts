@@ -6,6 +6,7 @@
 // when the method is called (ids, positions, bank weights), and results are visible only through `read`.
 //
 // Handles belong to the backend that made them. Memory is released by `free` and, all of it, by `dispose`.
+import type { Gradients } from "./gradients.ts";
 import type { RopeScaling } from "./rope-frequencies.ts";
 
 /**
@@ -187,6 +188,9 @@ export interface Backend {
   ): void;
   /** out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z). (arXiv 2002.05202, SwiGLU) `out` may be `gate`. */
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void;
+
+  /** The backward pass, where the backend has one. */
+  readonly gradients?: Gradients | undefined;
 
   /** Runs all that is recorded and copies rows out, row-major [nRows, cols], into `into` if given. */
   read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array>;
