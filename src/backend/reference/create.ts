@@ -17,10 +17,13 @@ import type {
   Vector,
   WeightType,
 } from "../backend.ts";
+import type { Gradients } from "../gradients.ts";
 import { dequantize } from "../quantize.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { allocate } from "./allocate.ts";
 import { attend, rotate } from "./attention.ts";
+import { check, checkPositions, checkRows, isSize } from "./checks.ts";
+import { createReferenceGradients } from "./gradients.ts";
 import {
   packRows,
   ReferenceKvCache,
@@ -42,6 +45,9 @@ class ReferenceBackend implements Backend {
   readonly name = "reference";
   readonly build = "typescript";
   readonly threads = 1;
+  readonly gradients: Gradients = createReferenceGradients((handle, type) =>
+    this.#own(handle, type),
+  );
   readonly #live = new Set<Handle>();
   #disposed = false;
 
@@ -274,24 +280,4 @@ class ReferenceBackend implements Backend {
   #checkDisposed(): void {
     if (this.#disposed) throw new TureenError("DISPOSED", "the backend was disposed");
   }
-}
-
-/** A failed check is a mistake of the calling code, never of the user's input: a plain error. */
-function check(condition: boolean, message: string): asserts condition {
-  if (!condition) throw new Error(message);
-}
-
-function checkRows(operation: string, what: string, { rows }: Tensor, n: number): void {
-  check(Number.isInteger(n) && n >= 0 && n <= rows, `${operation}: ${n} rows of ${what}'s ${rows}`);
-}
-
-function checkPositions(operation: string, position: number, n: number, length: number): void {
-  check(
-    Number.isInteger(position) && position >= 0 && position + n <= length,
-    `${operation}: positions ${position}..${position + n - 1} of ${length}`,
-  );
-}
-
-function isSize(n: number): boolean {
-  return Number.isSafeInteger(n) && n > 0;
 }
