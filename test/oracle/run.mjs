@@ -1,0 +1,121 @@
+// Compares Tureen with llama.cpp on random weights of SmolLM2-135M's shape, prints a table, and fails if they disagree by
+// more than the bounds below. README.md says what the figures mean.
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import Table from "cli-table3";
+import { compareLogits } from "./compare.mjs";
+import { randomSequences } from "./shape.mjs";
+
+const SEQUENCES = 4;
+const LENGTH = 24;
+// Two orders of summing up to 1536 f32 terms, 30 layers deep, differ by some 1e-5. A single rounding to f16 (llama.cpp's own
+// cache of f16 against one of f32) already gives 8e-3.
+const F32_BOUNDS = { correlation: 0.99999, max: 1e-3, tie: 1e-3 };
+// 8-bit activations are chaotic: a change far below one step moves some value over a rounding border, that moves more in the
+// next layer, and after 30 layers two correct engines are as far apart as they can get. How far, llama.cpp tells itself:
+// rounding only its cache to f16 sets it apart from itself by `rms`. Tureen may differ a quarter more. A different top
+// token is a near tie within 4 standard deviations of the difference of two such errors.
+const q8Bounds = (rms) => ({ correlation: 0.999, rms: 1.25 * rms, tie: 4 * Math.SQRT2 * rms });
+// Adapters that change nothing would agree as well.
+const SOUP_MUST_DIFFER = { correlation: 0.9 };
+
+const CASES = [
+  { title: "f32", weights: "F32", soup: false },
+  { title: "f32, soup of two adapters", weights: "F32", soup: true },
+  { title: "q8", weights: "Q8_0", soup: false },
+  { title: "q8, soup of two adapters", weights: "Q8_0", soup: true },
+];
+
+installLlamaCpp();
+const { evaluateWithLlamaCpp, evaluateWithTureen, startLlamaCpp } = await import("./engines.mjs");
+const { writeFiles } = await import("./write-files.mjs");
+
+const directory = await mkdtemp(join(tmpdir(), "tureen-oracle-"));
+try {
+  note("writing random weights (1.3 GB, removed afterwards)");
+  await writeFiles(directory);
+  const failures = await compareAll();
+  for (const failure of failures) note(`FAILED ${failure}`);
+  if (failures.length > 0) process.exitCode = 1;
+} finally {
+  await rm(directory, { recursive: true });
+}
+
+/** @returns {Promise<string[]>} what is out of bounds */
+async function compareAll() {
+  const llama = await startLlamaCpp();
+  const sequences = randomSequences(SEQUENCES, LENGTH);
+  const table = new Table({
+    head: ["case", "same top-1", "worst tie", "1 - correlation", "rms Δ log p", "max |Δ log p|"],
+    style: { head: [], border: [] },
+  });
+  const failures = [];
+  let base;
+  let builds;
+  for (const { title, ...testCase } of CASES) {
+    note(title);
+    const evaluate = (cache) => evaluateWithLlamaCpp(llama, directory, testCase, sequences, cache);
+    const expected = await evaluate("F32");
+    const { logits, build } = await evaluateWithTureen(directory, testCase, sequences);
+    const found = compareLogits(logits, expected);
+    table.push(toRow(title, found));
+    let bounds = F32_BOUNDS;
+    if (testCase.weights === "Q8_0") {
+      const control = compareLogits(await evaluate("F16"), expected);
+      table.push(toRow("  llama.cpp's cache in f16", control));
+      bounds = q8Bounds(control.rms);
+    }
+    failures.push(...exceeded(title, found, bounds));
+    if (!testCase.soup) base = expected;
+    else if (compareLogits(expected, base).correlation > SOUP_MUST_DIFFER.correlation) {
+      failures.push(`${title}: the adapters hardly change llama.cpp's logits`);
+    }
+    builds = `Tureen's wasm build "${build}"`;
+  }
+  const { release } = llama.llamaCppRelease;
+  await llama.dispose();
+  console.log(`${builds} against llama.cpp ${release}, ${SEQUENCES * LENGTH} positions`);
+  console.log(table.toString());
+  return failures;
+}
+
+/** Bounds are written so that NaN exceeds them. */
+function exceeded(title, found, { correlation, max = Infinity, rms = Infinity, tie }) {
+  return [
+    [found.correlation > correlation, `correlation ${found.correlation}, bound ${correlation}`],
+    [found.max <= max, `max |Δ log p| ${found.max}, bound ${max}`],
+    [found.rms <= rms, `rms Δ log p ${found.rms}, bound ${rms}`],
+    [found.worstTie <= tie, `top-1 differs by ${found.worstTie}, near tie within ${tie}`],
+  ].flatMap(([holds, text]) => (holds ? [] : [`${title}: ${text}`]));
+}
+
+function toRow(title, { positions, sameTop, worstTie, correlation, rms, max }) {
+  return [
+    title,
+    `${sameTop} / ${positions}`,
+    worstTie === 0 ? "-" : worstTie.toFixed(3),
+    ...[1 - correlation, rms, max].map((value) => value.toExponential(1)),
+  ];
+}
+
+/** Only from the npm registry: no install script may build or download anything. */
+function installLlamaCpp() {
+  const here = fileURLToPath(new URL(".", import.meta.url));
+  if (existsSync(join(here, "node_modules/node-llama-cpp/package.json"))) return;
+  note("installing node-llama-cpp (120 MB)");
+  const args = ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"];
+  const { status } = spawnSync("npm", args, {
+    cwd: here,
+    stdio: ["ignore", process.stderr.fd, process.stderr.fd],
+    shell: process.platform === "win32",
+  });
+  if (status !== 0) throw new Error("npm could not install node-llama-cpp");
+}
+
+function note(text) {
+  console.error(text);
+}

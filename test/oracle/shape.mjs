@@ -1,0 +1,159 @@
+// The model and the adapters that both engines get: their shape, and every weight as a function of its name alone, so that
+// files in two layouts can be written tensor by tensor from the same values.
+
+/** SmolLM2-135M, as its config.json says it. */
+export const CONFIG = {
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  hidden_act: "silu",
+  hidden_size: 576,
+  intermediate_size: 1536,
+  num_hidden_layers: 30,
+  num_attention_heads: 9,
+  num_key_value_heads: 3,
+  vocab_size: 49152,
+  max_position_embeddings: 8192,
+  rms_norm_eps: 1e-5,
+  rope_theta: 100000,
+  tie_word_embeddings: true,
+  attention_bias: false,
+  mlp_bias: false,
+  bos_token_id: 1,
+  eos_token_id: 2,
+  torch_dtype: "float32",
+};
+
+/** Weights in the soup: `weight`. PEFT's scaling is `alpha / rank`, once above and once at 1. */
+export const ADAPTERS = [
+  { name: "first", rank: 16, alpha: 32, weight: 0.7 },
+  { name: "second", rank: 16, alpha: 16, weight: 0.4 },
+];
+
+const { hidden_size: HIDDEN, intermediate_size: FFN, vocab_size: VOCABULARY } = CONFIG;
+const { num_attention_heads: HEADS, num_key_value_heads: KV_HEADS } = CONFIG;
+const KV = (HIDDEN / HEADS) * KV_HEADS;
+
+// Linear layers have the standard deviation of a fresh network, 1/√columns: a normalised input gives outputs near 1, and
+// attention scores near 1, so that attention has favourites and wrong positions show. Embeddings are such that logits
+// spread as a trained model's do (standard deviation 2.4). An adapter moves its layer's output by about a third.
+const EMBEDDING_STD = 0.1;
+const LORA_B_STD = 0.04;
+
+/**
+ * `rotatedHeads`: heads that RoPE turns, whose rows llama.cpp wants in another order.
+ * @typedef {{ path: string, gguf: string, rows: number, cols: number, rotatedHeads: number }} Linear
+ */
+
+/** @returns {Linear[]} the decoder's linear layers, PEFT's targets */
+export function listLinears() {
+  const layer = (i) =>
+    [
+      ["self_attn.q_proj", "attn_q", HIDDEN, HIDDEN, HEADS],
+      ["self_attn.k_proj", "attn_k", KV, HIDDEN, KV_HEADS],
+      ["self_attn.v_proj", "attn_v", KV, HIDDEN, 0],
+      ["self_attn.o_proj", "attn_output", HIDDEN, HIDDEN, 0],
+      ["mlp.gate_proj", "ffn_gate", FFN, HIDDEN, 0],
+      ["mlp.up_proj", "ffn_up", FFN, HIDDEN, 0],
+      ["mlp.down_proj", "ffn_down", HIDDEN, FFN, 0],
+    ].map(([path, gguf, rows, cols, rotatedHeads]) => ({
+      path: `model.layers.${i}.${path}`,
+      gguf: `blk.${i}.${gguf}`,
+      rows,
+      cols,
+      rotatedHeads,
+    }));
+  return Array.from({ length: CONFIG.num_hidden_layers }, (_, i) => layer(i)).flat();
+}
+
+/**
+ * @typedef {{ name: string, gguf: string, shape: number[], rotatedHeads: number, values: () => Float32Array }} Tensor
+ * @returns {Tensor[]} the base model
+ */
+export function listModelTensors() {
+  const norm = (name, gguf) => ({
+    name: `${name}.weight`,
+    gguf: `${gguf}.weight`,
+    shape: [HIDDEN],
+    rotatedHeads: 0,
+    values: () => uniform(name, HIDDEN, 1, 0.1),
+  });
+  return [
+    {
+      name: "model.embed_tokens.weight",
+      gguf: "token_embd.weight",
+      shape: [VOCABULARY, HIDDEN],
+      rotatedHeads: 0,
+      values: () => uniform("embed_tokens", VOCABULARY * HIDDEN, 0, EMBEDDING_STD),
+    },
+    ...listLinears().map(({ path, gguf, rows, cols, rotatedHeads }) => ({
+      name: `${path}.weight`,
+      gguf: `${gguf}.weight`,
+      shape: [rows, cols],
+      rotatedHeads,
+      values: () => uniform(path, rows * cols, 0, 1 / Math.sqrt(cols)),
+    })),
+    ...Array.from({ length: CONFIG.num_hidden_layers }, (_, i) => [
+      norm(`model.layers.${i}.input_layernorm`, `blk.${i}.attn_norm`),
+      norm(`model.layers.${i}.post_attention_layernorm`, `blk.${i}.ffn_norm`),
+    ]).flat(),
+    norm("model.norm", "output_norm"),
+  ];
+}
+
+/**
+ * @param {(typeof ADAPTERS)[number]} adapter
+ * @returns {Tensor[]} its A and B for every linear layer
+ */
+export function listAdapterTensors({ name, rank }) {
+  return listLinears().flatMap(({ path, gguf, rows, cols, rotatedHeads }) => [
+    {
+      name: `base_model.model.${path}.lora_A.weight`,
+      gguf: `${gguf}.weight.lora_a`,
+      shape: [rank, cols],
+      rotatedHeads: 0,
+      values: () => uniform(`${name}.${path}.A`, rank * cols, 0, 1 / Math.sqrt(cols)),
+    },
+    {
+      name: `base_model.model.${path}.lora_B.weight`,
+      gguf: `${gguf}.weight.lora_b`,
+      shape: [rows, rank],
+      rotatedHeads,
+      values: () => uniform(`${name}.${path}.B`, rows * rank, 0, LORA_B_STD),
+    },
+  ]);
+}
+
+/** @returns {number[][]} `count` sequences of `length` random ids, none of them a special token or byte */
+export function randomSequences(count, length) {
+  const FIRST = 300;
+  return Array.from({ length: count }, (_, i) =>
+    Array.from(uniform(`ids ${i}`, length, 0.5, 0.5 / Math.sqrt(3)), (x) =>
+      Math.min(VOCABULARY - 1, FIRST + Math.floor(x * (VOCABULARY - FIRST))),
+    ),
+  );
+}
+
+/** Uniform values with the given mean and standard deviation; the name is the seed. */
+function uniform(name, count, mean, std) {
+  const next = mulberry32(fnv1a(name));
+  const values = new Float32Array(count);
+  const width = std * Math.sqrt(12);
+  for (let i = 0; i < count; i++) values[i] = mean + width * (next() / 2 ** 32 - 0.5);
+  return values;
+}
+
+function fnv1a(text) {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash;
+}
+
+/** Tommy Ettinger's 32-bit generator. */
+function mulberry32(state) {
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return (t ^ (t >>> 14)) >>> 0;
+  };
+}

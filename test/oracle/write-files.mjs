@@ -1,0 +1,145 @@
+// Writes the same weights twice: as Hugging Face and PEFT lay them out, for Tureen, and as GGUF, for llama.cpp.
+
+import { createWriteStream } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { writeSafetensors } from "../../dist/formats/safetensors-writer.js";
+import { writeGguf } from "./gguf-writer.mjs";
+import { ADAPTERS, CONFIG, listAdapterTensors, listLinears, listModelTensors } from "./shape.mjs";
+
+/**
+ * @param {string} directory receives `model/`, `first/`, `second/` and, for each weight type, `model-TYPE.gguf`, and
+ * `first.gguf`, `second.gguf`
+ */
+export async function writeFiles(directory) {
+  await writeHuggingFace(
+    join(directory, "model"),
+    "model",
+    "config.json",
+    CONFIG,
+    listModelTensors(),
+  );
+  for (const type of ["F32", "Q8_0"]) {
+    await writeGguf(join(directory, `model-${type}.gguf`), modelMetadata(type), [
+      ...listModelTensors().map((tensor) =>
+        ggufTensor(tensor, tensor.shape.length > 1 ? type : "F32"),
+      ),
+    ]);
+  }
+  for (const adapter of ADAPTERS) {
+    const tensors = listAdapterTensors(adapter);
+    const config = {
+      peft_type: "LORA",
+      task_type: "CAUSAL_LM",
+      r: adapter.rank,
+      lora_alpha: adapter.alpha,
+      target_modules: [...new Set(listLinears().map(({ path }) => path.split(".").at(-1)))],
+    };
+    const { name } = adapter;
+    await writeHuggingFace(
+      join(directory, name),
+      "adapter_model",
+      "adapter_config.json",
+      config,
+      tensors,
+    );
+    await writeGguf(
+      join(directory, `${name}.gguf`),
+      adapterMetadata(adapter),
+      tensors.map((tensor) => ggufTensor(tensor, "F32")),
+    );
+  }
+}
+
+async function writeHuggingFace(directory, weights, configName, config, tensors) {
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, configName), JSON.stringify(config));
+  const pieces = writeSafetensors(
+    tensors.map(({ name, shape, values }) => ({
+      name,
+      dtype: "F32",
+      shape,
+      data: () => new Uint8Array(values().buffer),
+    })),
+    { format: "pt" },
+  );
+  await pipeline(pieces, createWriteStream(join(directory, `${weights}.safetensors`)));
+}
+
+function ggufTensor({ gguf, shape, rotatedHeads, values }, type) {
+  const inOrder = () =>
+    rotatedHeads > 0 ? interleaveHalves(values(), shape[0] / rotatedHeads, shape[1]) : values();
+  return { name: gguf, shape, type, values: inOrder };
+}
+
+/**
+ * Hugging Face turns row j of a head together with row j + half; llama.cpp's Llama turns neighbours. So rows go from
+ * (0, 1, 2, …, half, half + 1, …) to (0, half, 1, half + 1, …) within every head, as llama.cpp's converter does it.
+ */
+function interleaveHalves(values, headRows, cols) {
+  const out = new Float32Array(values.length);
+  const half = headRows / 2;
+  for (let row = 0; row < values.length / cols; row++) {
+    const j = row % headRows;
+    const to = row - j + (j < half ? 2 * j : 2 * (j - half) + 1);
+    out.set(values.subarray(row * cols, (row + 1) * cols), to * cols);
+  }
+  return out;
+}
+
+function modelMetadata(type) {
+  const FILE_TYPES = { F32: 0, Q8_0: 7 };
+  return {
+    "general.architecture": ["string", "llama"],
+    "general.name": ["string", "random weights"],
+    "general.file_type": ["uint32", FILE_TYPES[type]],
+    "llama.block_count": ["uint32", CONFIG.num_hidden_layers],
+    "llama.context_length": ["uint32", CONFIG.max_position_embeddings],
+    "llama.embedding_length": ["uint32", CONFIG.hidden_size],
+    "llama.feed_forward_length": ["uint32", CONFIG.intermediate_size],
+    "llama.attention.head_count": ["uint32", CONFIG.num_attention_heads],
+    "llama.attention.head_count_kv": ["uint32", CONFIG.num_key_value_heads],
+    "llama.attention.layer_norm_rms_epsilon": ["float32", CONFIG.rms_norm_eps],
+    "llama.rope.dimension_count": ["uint32", CONFIG.hidden_size / CONFIG.num_attention_heads],
+    "llama.rope.freq_base": ["float32", CONFIG.rope_theta],
+    "llama.vocab_size": ["uint32", CONFIG.vocab_size],
+    ...dummyTokenizer(),
+  };
+}
+
+/** llama.cpp loads no model without a vocabulary; ids are all that is used of it. */
+function dummyTokenizer() {
+  const NORMAL = 1;
+  const UNKNOWN = 2;
+  const CONTROL = 3;
+  const BYTE = 6;
+  const tokens = ["<unk>", "<s>", "</s>"];
+  const types = [UNKNOWN, CONTROL, CONTROL];
+  for (let byte = 0; byte < 256; byte++) {
+    tokens.push(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
+    types.push(BYTE);
+  }
+  while (tokens.length < CONFIG.vocab_size) {
+    tokens.push(`t${tokens.length}`);
+    types.push(NORMAL);
+  }
+  return {
+    "tokenizer.ggml.model": ["string", "llama"],
+    "tokenizer.ggml.tokens": ["array", "string", tokens],
+    "tokenizer.ggml.scores": ["array", "float32", tokens.map(() => 0)],
+    "tokenizer.ggml.token_type": ["array", "int32", types],
+    "tokenizer.ggml.bos_token_id": ["uint32", CONFIG.bos_token_id],
+    "tokenizer.ggml.eos_token_id": ["uint32", CONFIG.eos_token_id],
+  };
+}
+
+function adapterMetadata({ name, alpha }) {
+  return {
+    "general.architecture": ["string", "llama"],
+    "general.type": ["string", "adapter"],
+    "general.name": ["string", name],
+    "adapter.type": ["string", "lora"],
+    "adapter.lora.alpha": ["float32", alpha],
+  };
+}
