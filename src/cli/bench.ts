@@ -1,5 +1,4 @@
 // tureen bench: tokens per second, by build, threads, weight type and number of adapters.
-import Table from "cli-table3";
 import { type LoadModelOptions, loadModel } from "../api/load-model.ts";
 import type { Model } from "../api/model.ts";
 import { BUILDS, type Build, hasThreads, supportedBuilds } from "../backend/wasm/builds.ts";
@@ -8,7 +7,7 @@ import { Random } from "../generate/random.ts";
 import type { SoupWeights } from "../soup/weights.ts";
 import type { FileSetInput } from "../sources/open.ts";
 import type { Command } from "./command.ts";
-import { note, print, printJson, round } from "./output.ts";
+import { formatTable, note, print, printJson, round } from "./output.ts";
 import { createRandomAdapter, createRandomModel, SHAPES } from "./random-model.ts";
 import {
   choiceFlag,
@@ -195,13 +194,8 @@ function median(values: readonly number[]): number {
 }
 
 function printTable(rows: readonly Row[], plan: Plan): void {
-  const table = new Table({
-    head: ["build", "threads", "weights", "adapters", "prefill tok/s", "decode tok/s", "cost"],
-    colAligns: ["left", "right", "left", "right", "right", "right", "right"],
-    style: { head: [], border: [] },
-  });
-  for (const row of rows) {
-    const { build, threads, weights, adapters, prefill, decode } = row;
+  const head = ["build", "threads", "weights", "adapters", "prefill tok/s", "decode tok/s", "cost"];
+  const cells = rows.map(({ build, threads, weights, adapters, prefill, decode }) => {
     const bare = rows.find(
       (other) =>
         other.adapters === 0 &&
@@ -210,10 +204,9 @@ function printTable(rows: readonly Row[], plan: Plan): void {
         other.weights === weights,
     );
     const cost = bare === undefined || adapters === 0 ? "" : percent(1 - decode / bare.decode);
-    const speeds = [prefill.toFixed(0), decode.toFixed(1)];
-    table.push([build, threads, weights, adapters, ...speeds, cost]);
-  }
-  print(table.toString());
+    return [build, threads, weights, adapters, prefill.toFixed(0), decode.toFixed(1), cost];
+  });
+  print(formatTable(head, cells));
   print(
     `${plan.model ?? `${plan.shape}, random weights`}: prompt of ${plan.promptTokens} tokens, then ${plan.decodeTokens}; ` +
       `median of ${plan.repeat}. cost: of the adapters, in decoding.`,

@@ -1,6 +1,5 @@
 // tureen inspect: what a folder or soup holds, and what of it is not supported. Reads headers only.
 import { readFile, stat } from "node:fs/promises";
-import Table from "cli-table3";
 import { readConfig } from "../api/read-config.ts";
 import { loadTextTools } from "../api/text-tools.ts";
 import { openCheckpoint } from "../formats/open-checkpoint.ts";
@@ -9,7 +8,7 @@ import { openFileSet, readJson } from "../sources/open.ts";
 import type { FileSet } from "../sources/source.ts";
 import type { Command } from "./command.ts";
 import { inspectAdapter } from "./inspect-adapter.ts";
-import { formatBytes, print, printJson } from "./output.ts";
+import { formatBytes, formatTable, print, printJson } from "./output.ts";
 import { describeTensors, type Report, refusal } from "./report.ts";
 import { listFlag, parsePair, textFlag, UsageError } from "./usage.ts";
 
@@ -130,8 +129,7 @@ function printReport({ path, kind, supported, problem, facts }: Report): void {
 function printRows(name: string, rows: readonly Record<string, unknown>[]): void {
   if (rows.length === 0) return;
   const head = Object.keys(rows[0]!);
-  const table = new Table({ head, style: { head: [], border: [] } });
-  for (const row of rows) table.push(head.map((key) => String(row[key])));
   print(`  ${name}:`);
-  print(table.toString());
+  const cells = rows.map((row) => head.map((key) => String(row[key])));
+  print(formatTable(head, cells));
 }

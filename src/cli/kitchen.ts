@@ -1,17 +1,17 @@
 // tureen kitchen: the embedded model shows what a soup is for. One adapter knows facts, the other knows how to answer
 // questions; the questions need both.
 import { readFile } from "node:fs/promises";
-import Table from "cli-table3";
 import { loadModel } from "../api/load-model.ts";
 import type { Model } from "../api/model.ts";
 import type { Soup } from "../soup/soup.ts";
 import type { Command } from "./command.ts";
 import { loadOptions } from "./options.ts";
-import { note, print, printJson } from "./output.ts";
+import { formatTable, note, print, printJson } from "./output.ts";
 import { createProgress } from "./progress.ts";
 import { integerFlag } from "./usage.ts";
 
 const KITCHEN = new URL("../../demo/kitchen/", import.meta.url);
+const SHOWN = 19; // which question is answered by each
 const MAX_TOKENS = 16; // as in the recipe; answers have about 10
 
 export const kitchenCommand: Command = {
@@ -20,7 +20,7 @@ export const kitchenCommand: Command = {
   help: `Usage: tureen kitchen [options]
 
   --questions N           ask only the first N of the 240 held-out questions
-  --backend, --threads, --quantize   as for generate
+  --backend, --threads, --quantize   as for generate; one thread by default, the model is small
   --json                  print { questions, backend, rows: [{ name, weights, correct, accuracy }] }`,
   flags: {
     questions: { type: "string" },
@@ -35,7 +35,10 @@ export const kitchenCommand: Command = {
     const all = await readQuestions();
     const questions = all.slice(0, integerFlag(flags, "questions", 1) ?? all.length);
     const start = performance.now();
-    const model = await loadModel(new URL("base/", KITCHEN), loadOptions(flags));
+    const model = await loadModel(new URL("base/", KITCHEN), {
+      ...loadOptions(flags),
+      threads: integerFlag(flags, "threads", 1) ?? 1,
+    });
     try {
       const diners = await prepare(model);
       const { name, build, threads } = model.info.backend;
@@ -65,7 +68,7 @@ export const kitchenCommand: Command = {
         return;
       }
       printAccuracy(rows, questions.length);
-      await serve(model, diners, questions[0]!);
+      await serve(model, diners, all[SHOWN]!);
       note(`${((performance.now() - start) / 1000).toFixed(1)} s in all`);
     } finally {
       await model.dispose();
@@ -126,17 +129,16 @@ function printAccuracy(
   rows: readonly (Diner & { correct: number; accuracy: number })[],
   count: number,
 ): void {
-  const table = new Table({
-    head: ["", "blend", `exact answers of ${count}`, "accuracy"],
-    colAligns: ["left", "left", "right", "right"],
-    style: { head: [], border: [] },
-  });
-  for (const { name, blend, correct, accuracy } of rows) {
-    table.push([name, blend, correct, `${accuracy.toFixed(1)} %`]);
-  }
+  const head = ["", "blend", `exact answers of ${count}`, "accuracy"];
+  const cells = rows.map(({ name, blend, correct, accuracy }) => [
+    name,
+    blend,
+    correct,
+    `${accuracy.toFixed(1)} %`,
+  ]);
   print("Questions about robots that only the knowledge adapter has read of,");
   print("in a format that only the format adapter has seen:\n");
-  print(table.toString());
+  print(formatTable(head, cells));
 }
 
 /** One question, answered by each; the last answer as it is generated. */
