@@ -5,6 +5,7 @@ import type { Backend } from "../backend/backend.ts";
 import { TureenError } from "../errors.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { Session, type SessionContext } from "../generate/session.ts";
+import { type LearnedSoup, type LearnSoupOptions, learnSoup } from "../learn/learn-soup.ts";
 import { listLinears, type ModelConfig } from "../model/config.ts";
 import type { Decoder } from "../model/decoder.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
@@ -154,6 +155,35 @@ export class Model {
   async loadSoup(recipe: SoupRecipe | unknown, options: LoadSoupOptions = {}): Promise<Soup> {
     this.#checkDisposed();
     return loadRecipe(recipe, this.#adapters, options);
+  }
+
+  /**
+   * Learns a soup's weights from examples, by gradient descent through the frozen model: "learned CAT". See `LearnSoupOptions`
+   * for the choices. Other work on the model goes on between examples. When aborted, returns the best weights so far.
+   * @throws TureenError `OPTION_INVALID`, `ADAPTER_NOT_FOUND`, `FORMAT_INVALID` (the data), `TOKENIZER_INVALID`,
+   * `BACKEND_UNAVAILABLE`, `LOGITS_NOT_FINITE`, `SOUP_INVALID` (a soup is folded in, or was meanwhile)
+   */
+  async learnSoup(options: LearnSoupOptions): Promise<LearnedSoup> {
+    this.#checkDisposed();
+    if (this.isFolded) {
+      throw new TureenError("SOUP_INVALID", "a soup cannot be learned over a folded one", {
+        hint: "Unfold it first.",
+      });
+    }
+    const { backend, config, weights, text } = this.#parts;
+    const context = this.#context;
+    const target = {
+      backend,
+      config,
+      weights,
+      text,
+      adapters: this.#adapters,
+      run: context.run,
+      get weightsVersion() {
+        return context.weightsVersion;
+      },
+    };
+    return learnSoup(target, options);
   }
 
   /**

@@ -68,8 +68,8 @@ async function readWhole(files: FileSet, path: string, options: ReadOptions): Pr
   }
 }
 
-/** Lower-case hex. */
-async function sha256(bytes: Uint8Array): Promise<string> {
+/** Lower-case hex. @throws TureenError `FORMAT_UNSUPPORTED` where the host has no Web Crypto */
+export async function sha256(bytes: Uint8Array): Promise<string> {
   const subtle = globalThis.crypto?.subtle;
   if (subtle === undefined) {
     throw new TureenError("FORMAT_UNSUPPORTED", "hashing needs the Web Crypto API", {

@@ -16,8 +16,11 @@ export interface SoupRecipe {
   /** Per adapter: a number, or numbers per layer or linear layer. */
   readonly weights: SoupWeights;
   /** How the weights were found, for people and later tools; the loader ignores it. */
-  readonly learned?: Readonly<Record<string, string | number | boolean>> | undefined;
+  readonly learned?: LearningNotes | undefined;
 }
+
+/** Facts of a learning run: plain values, and curves. */
+export type LearningNotes = Readonly<Record<string, string | number | boolean | readonly number[]>>;
 
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "expected 64 hex digits"));
 const weight = v.pipe(v.number(), v.finite());
@@ -40,7 +43,9 @@ const schema = v.strictObject({
       }),
     ]),
   ),
-  learned: v.optional(v.record(v.string(), v.union([v.string(), v.number(), v.boolean()]))),
+  learned: v.optional(
+    v.record(v.string(), v.union([v.string(), v.number(), v.boolean(), v.array(v.number())])),
+  ),
 });
 
 /**
