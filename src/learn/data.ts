@@ -122,9 +122,11 @@ function parse<S extends v.GenericSchema>(
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
   const issue = result.issues[0];
+  const field = v.getDotPath(issue) ?? "the example";
+  const isMissing = issue.received === "undefined";
   throw new TureenError("FORMAT_INVALID", "an example's field is missing or of the wrong type", {
-    expected: `${v.getDotPath(issue) ?? "the example"} as ${issue.expected ?? "text"}`,
-    found: issue.received,
+    expected: isMissing ? field : `${field} as ${issue.expected?.toLowerCase() ?? "text"}`,
+    found: isMissing ? "none" : issue.received.slice(0, 40),
     where,
   });
 }

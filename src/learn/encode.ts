@@ -79,7 +79,7 @@ function scoreTokens(
   return { ids, scored: ids.map((_, i) => i >= start) };
 }
 
-/** Every assistant turn is scored, with what its template puts behind it: that is how the model learns to stop. */
+/** Every assistant turn is scored, with the end-of-text token that its template puts behind it, or else all that it puts there. */
 function scoreChat(
   messages: readonly ChatMessage[],
   tokenizer: Tokenizer,
@@ -119,7 +119,8 @@ function scoreChat(
     }
     const start = commonLength(encode(before), ids);
     const end = after.length === whole.length ? ids.length : commonLength(encode(after), ids);
-    scored.fill(true, start, end);
+    const stop = ids.findIndex((id, at) => at >= start && id === tokenizer.eosTokenId) + 1;
+    scored.fill(true, start, stop > 0 && stop < end ? stop : end);
   });
   return { ids, scored };
 }
