@@ -10,6 +10,7 @@ import { foldCommand } from "./fold.ts";
 import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { kitchenCommand } from "./kitchen.ts";
+import { learnCommand } from "./learn.ts";
 import { logitsCommand } from "./logits.ts";
 import { mergeCommand } from "./merge.ts";
 import { note, print } from "./output.ts";
@@ -19,6 +20,7 @@ const COMMANDS: readonly Command[] = [
   generateCommand,
   chatCommand,
   inspectCommand,
+  learnCommand,
   mergeCommand,
   foldCommand,
   logitsCommand,

@@ -3,7 +3,7 @@ import { type Options, SingleBar } from "cli-progress";
 
 const STYLE: Options = {
   format:
-    "{task} {bar} {percentage}% | {done}/{size} {unit} | {rate} {unit}/s | {eta_formatted} left",
+    "{task} {bar} {percentage}% | {done}/{size} {unit} | {rate} {unit}/s | {eta_formatted} left{remark}",
   barCompleteChar: "█",
   barIncompleteChar: "░",
   barsize: 24,
@@ -14,14 +14,18 @@ const STYLE: Options = {
 };
 
 /** What is counted. */
-export type ProgressUnit = "MiB" | "questions";
+export type ProgressUnit = "MiB" | "questions" | "steps";
 
-const SCALES: Readonly<Record<ProgressUnit, number>> = { MiB: 1024 * 1024, questions: 1 };
+const SCALES: Readonly<Record<ProgressUnit, number>> = {
+  MiB: 1024 * 1024,
+  questions: 1,
+  steps: 1,
+};
 
 /** A bar, or nothing when stderr is no terminal. */
 export interface Progress {
-  /** In bytes for MiB, else in units. */
-  readonly update: (done: number, total: number) => void;
+  /** In bytes for MiB, else in units. `remark` stands at the end. */
+  readonly update: (done: number, total: number, remark?: string) => void;
   /** Removes the bar. */
   readonly stop: () => void;
 }
@@ -31,12 +35,13 @@ export function createProgress(task: string, unit: ProgressUnit = "MiB"): Progre
   let bar: SingleBar | undefined;
   const start = performance.now();
   return {
-    update(done, total) {
+    update(done, total, remark = "") {
       const scale = SCALES[unit];
       const seconds = (performance.now() - start) / 1000;
       const payload = {
         task,
         unit,
+        remark,
         done: (done / scale).toFixed(0),
         size: (total / scale).toFixed(0),
         rate: (done / scale / seconds).toFixed(0),
