@@ -3,9 +3,15 @@
 // Control block, 64-byte steps so that words that different threads write do not share a cache line:
 //   0    epoch: raised once per command list       64   sleepers on it
 //   128  arrived: threads at the barrier           192  generation: raised when all have arrived; 256 sleepers on it
-//   320  address of the list; 324 number of commands; 328 stop flag
+//   320  address of the list; 324 number of commands; 328 stop flag; 332 set by a thread that failed
 
 const SPINS: i32 = 20000;
+
+/**
+ * Sleeps until the word at `at` may differ from `old`: the host's `Atomics.wait`. Not wasm's own `memory.atomic.wait32`, because
+ * the baseline compiler of V8 11.3 (Node 20) loses values held across it.
+ */
+declare function sleep(at: usize, old: i32): void;
 
 /** Waits until the word at `at` differs from `old`. `sleepers` counts those that sleep. */
 function wait_change(at: usize, old: i32, sleepers: usize): void {
@@ -13,7 +19,7 @@ function wait_change(at: usize, old: i32, sleepers: usize): void {
     if (atomic.load<i32>(at) !== old) return;
   }
   atomic.add<i32>(sleepers, 1);
-  while (atomic.load<i32>(at) === old) atomic.wait<i32>(at, old, -1);
+  while (atomic.load<i32>(at) === old) sleep(at, old);
   atomic.sub<i32>(sleepers, 1);
 }
 

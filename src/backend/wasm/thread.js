@@ -9,9 +9,18 @@ const port =
 
 /** @param {{ module: WebAssembly.Module, memory: WebAssembly.Memory, control: number, tid: number, threads: number }} job */
 function start({ module, memory, control, tid, threads }) {
-  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const words = new Int32Array(memory.buffer);
+  /** @param {number} at @param {number} old */
+  const sleep = (at, old) => void Atomics.wait(words, at >>> 2, old);
+  const { exports } = new WebAssembly.Instance(module, { env: { memory }, barrier: { sleep } });
   port.postMessage("ready");
-  /** @type {any} */ (exports).work(control, tid, threads);
+  try {
+    /** @type {any} */ (exports).work(control, tid, threads);
+  } catch (error) {
+    // The main thread may be asleep at the barrier: it looks here now and then (kernels.ts).
+    Atomics.store(words, (control + 332) >>> 2, 1);
+    throw error;
+  }
 }
 
 if (port === globalThis)
