@@ -16,6 +16,7 @@ import { fingerprintBase } from "../soup/identity.ts";
 import { type LoadSoupOptions, loadRecipe } from "../soup/load-recipe.ts";
 import { LoadedAdapters } from "../soup/loaded-adapters.ts";
 import type { SoupRecipe } from "../soup/recipe.ts";
+import { readReleasedCat } from "../soup/released-cat.ts";
 import { Soup } from "../soup/soup.ts";
 import type { SoupWeights } from "../soup/weights.ts";
 import { type FileSetInput, openFileSet } from "../sources/open.ts";
@@ -145,6 +146,18 @@ export class Model {
   soup(weights: SoupWeights = {}): Soup {
     this.#checkDisposed();
     return new Soup(this.#adapters, weights);
+  }
+
+  /**
+   * Makes the soup that adapters of LoRA Soups' released training code carry in their files: a softmax over the adapters in
+   * every linear layer.
+   * @param adapters names of loaded adapters, all that were trained together; default: all that are loaded
+   * @throws TureenError `SOUP_INVALID` if they carry no learned weights, `ADAPTER_NOT_FOUND`
+   */
+  async catSoup(adapters?: readonly string[]): Promise<Soup> {
+    this.#checkDisposed();
+    const loaded = adapters?.map((name) => this.#adapters.get(name)) ?? this.#adapters.list();
+    return new Soup(this.#adapters, await readReleasedCat(loaded));
   }
 
   /**

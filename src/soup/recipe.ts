@@ -23,7 +23,7 @@ export interface SoupRecipe {
 export type LearningNotes = Readonly<Record<string, string | number | boolean | readonly number[]>>;
 
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "expected 64 hex digits"));
-const weight = v.pipe(v.number(), v.finite());
+const weight = v.pipe(v.number(), v.finite("expected a finite number"));
 const schema = v.strictObject({
   format: v.literal("tureen-soup"),
   version: v.literal(1),
@@ -134,8 +134,10 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 function invalid(issue: v.InferIssue<typeof schema>, where: string): TureenError {
   const path = v.getDotPath(issue);
+  const ours = /^expected (.*)/.exec(issue.message)?.[1];
+  const expected = issue.expected === "never" ? "no such field" : issue.expected;
   return new TureenError("SOUP_INVALID", "the soup file does not follow its format", {
-    expected: issue.expected ?? issue.message.replace(/^expected /, ""),
+    expected: ours ?? expected ?? "another value",
     found: issue.received,
     where: path === null ? where : `${where}: ${path}`,
   });

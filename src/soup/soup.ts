@@ -62,8 +62,8 @@ export class Soup {
   set(adapter: string, weight: SoupWeight): void {
     const index = this.#find(adapter);
     if (index >= 0) {
-      const { loaded, weights } = this.#parts[index]!;
-      expandWeight(weight, loaded, this.#adapters, weights);
+      const part = this.#parts[index]!;
+      expandWeight(weight, part.loaded, this.#adapters, part.weights);
     } else {
       const loaded = this.#adapters.get(adapter);
       const weights = new Float64Array(loaded.modules.length);
@@ -131,8 +131,15 @@ export class Soup {
     target: string | URL | FileSink,
     options: { readonly format?: "recipe" | "peft" } = {},
   ): Promise<void> {
+    const { format = "recipe" } = options;
+    if (format !== "recipe" && format !== "peft") {
+      throw new TureenError("OPTION_INVALID", "option format is invalid", {
+        expected: "recipe or peft",
+        found: String(format),
+      });
+    }
     const sink = await openFileSink(target);
-    if (options.format === "peft") return writeCatAdapter(this, this.#adapters, sink);
+    if (format === "peft") return writeCatAdapter(this, this.#adapters, sink);
     const text = serializeRecipe(await this.toRecipe());
     await sink.write("soup.json", once(new TextEncoder().encode(text)));
   }
@@ -157,7 +164,7 @@ export class Soup {
   /** Index of the part of this name; parts of adapters that were unloaded do not count. */
   #find(adapter: string): number {
     for (let i = 0; i < this.#parts.length; i++) {
-      const { loaded } = this.#parts[i]!;
+      const loaded = this.#parts[i]!.loaded;
       if (loaded.name === adapter && loaded.isLoaded) return i;
     }
     return -1;

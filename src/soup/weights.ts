@@ -42,8 +42,9 @@ export function expandWeight(
 ): void {
   const { name, modules } = loaded;
   if (typeof weight === "number") {
-    for (const { scaling } of modules) checkWeight(weight, scaling, name);
-    into.fill(weight);
+    // Plain loops: this path is a slider's, and allocates nothing.
+    for (let j = 0; j < modules.length; j++) checkWeight(weight, modules[j]!.scaling, name);
+    for (let j = 0; j < modules.length; j++) into[j] = weight;
     return;
   }
   if (weight === null || typeof weight !== "object") checkWeight(weight, 1, name);
