@@ -12,6 +12,8 @@ export interface LoraTensors {
   readonly b: TensorInfo;
   /** [rows] */
   readonly bias: TensorInfo | undefined;
+  /** [1], in adapters saved by LoRA Soups' released code: the logit of the adapter's weight in this module. */
+  readonly logit: TensorInfo | undefined;
 }
 
 type Part = keyof LoraTensors;
@@ -31,6 +33,9 @@ const OTHERS: readonly (readonly [pattern: RegExp, title: string])[] = [
   [/\.(lora_E|ranknum)(\.|$)/, "AdaLoRA"],
   [/\.(trainable_tokens_|token_adapter)/, "a trained token embedding"],
 ];
+
+/** LoRA Soups (arXiv 2410.13025), github.com/aksh555/LoRA-Soups: a ParameterDict beside lora_A and lora_B. */
+const LOGIT = /^(.+)\.lora_learnable_weights(?:\.[^.]+)?$/;
 
 /** Training state that inference does not read. */
 const IGNORED = /\.lora_monteclora_sampler\./;
@@ -64,9 +69,9 @@ export function groupLoraTensors(checkpoint: Checkpoint): Map<string, LoraTensor
     });
   }
   const pairs = new Map<string, LoraTensors>();
-  for (const [path, { a, b, bias }] of modules) {
+  for (const [path, { a, b, bias, logit }] of modules) {
     if (a === undefined || b === undefined) throw unpaired(path, a === undefined, checkpoint);
-    pairs.set(path, { a, b, bias });
+    pairs.set(path, { a, b, bias, logit });
   }
   return pairs;
 }
@@ -74,10 +79,9 @@ export function groupLoraTensors(checkpoint: Checkpoint): Map<string, LoraTensor
 function parseName({ name, file }: TensorInfo): { path: string; part: Part } {
   const match = /^(.+)\.(lora_[AB])(?:\.[^.]+)?\.(weight|bias)$/.exec(name);
   const part = match === null ? undefined : PARTS.get(`${match[2]} ${match[3]}`);
-  if (match !== null && part !== undefined) {
-    const path = match[1]!;
-    return { path: path.startsWith(PREFIX) ? path.slice(PREFIX.length) : path, part };
-  }
+  if (match !== null && part !== undefined) return { path: withoutPrefix(match[1]!), part };
+  const logit = LOGIT.exec(name);
+  if (logit !== null) return { path: withoutPrefix(logit[1]!), part: "logit" };
   const title = OTHERS.find(([pattern]) => pattern.test(name))?.[1];
   throw new TureenError(
     "ADAPTER_UNSUPPORTED",
@@ -94,6 +98,10 @@ function parseName({ name, file }: TensorInfo): { path: string; part: Part } {
           : "Only plain LoRA adapters on linear layers load.",
     },
   );
+}
+
+function withoutPrefix(path: string): string {
+  return path.startsWith(PREFIX) ? path.slice(PREFIX.length) : path;
 }
 
 function checkType({ name, dtype, file }: TensorInfo): void {

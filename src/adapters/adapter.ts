@@ -32,6 +32,11 @@ export interface Adapter {
   readonly modules: ReadonlyMap<string, AdapterModule>;
   /** @throws TureenError `WEIGHTS_NOT_FINITE`, and whatever the source throws */
   readModule(path: string, options?: ReadOptions): Promise<AdapterWeights>;
+  /**
+   * Of adapters saved by LoRA Soups' released code: the logit of its weight in each module that has one; no others have any.
+   * @throws TureenError as `readModule`
+   */
+  readCatLogits(options?: ReadOptions): Promise<ReadonlyMap<string, number>>;
   close(): Promise<void>;
 }
 
@@ -105,6 +110,7 @@ export async function openAdapter(
       config,
       modules,
       readModule: (path, options) => readModule(checkpoint, tensors.get(path), path, options),
+      readCatLogits: (options) => readCatLogits(checkpoint, tensors, options),
       close: () => checkpoint.close(),
     };
   } catch (error) {
@@ -145,6 +151,26 @@ async function readModule(
     tensors.bias === undefined ? undefined : read(tensors.bias),
   ]);
   return { a, b, bias };
+}
+
+async function readCatLogits(
+  checkpoint: Checkpoint,
+  tensors: ReadonlyMap<string, LoraTensors>,
+  options?: ReadOptions,
+): Promise<ReadonlyMap<string, number>> {
+  const logits = new Map<string, number>();
+  for (const [path, { logit }] of tensors) {
+    if (logit === undefined) continue;
+    if (logit.nBytes > 8 || logit.shape.reduce((a, b) => a * b, 1) !== 1) {
+      throw new TureenError("ADAPTER_MISMATCH", "a learned weight has an unexpected shape", {
+        expected: "[1]",
+        found: `[${logit.shape.slice(0, 4).join(", ")}]`,
+        where: `${logit.name} in ${logit.file}`,
+      });
+    }
+    logits.set(path, (await readFactor(checkpoint, logit, options))[0]!);
+  }
+  return logits;
 }
 
 async function readFactor(

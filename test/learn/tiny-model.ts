@@ -84,7 +84,16 @@ export async function tinyModelFiles(): Promise<Record<string, Uint8Array>> {
 export async function tinyAdapterFiles(
   targets: readonly string[],
   seed: number,
-  { alpha = 8, scale = 0.3 }: { alpha?: number; scale?: number } = {},
+  {
+    alpha = 8,
+    scale = 0.3,
+    logit,
+  }: {
+    alpha?: number;
+    scale?: number;
+    /** Of each module, as LoRA Soups' released code saves it: name behind the module, and values. */
+    logit?: (path: string) => { name: string; values: number[] } | undefined;
+  } = {},
 ): Promise<Record<string, Uint8Array>> {
   const rank = 2;
   const tensors: Tensors = {};
@@ -97,6 +106,10 @@ export async function tinyAdapterFiles(
     ];
     tensors[`${prefix}.lora_A.weight`] = { shape: [rank, cols], values: a };
     tensors[`${prefix}.lora_B.weight`] = { shape: [rows, rank], values: b };
+    const own = logit?.(path);
+    if (own === undefined) continue;
+    const values = Float32Array.from(own.values);
+    tensors[`${prefix}.${own.name}`] = { shape: [values.length], values };
   }
   return {
     "adapter_config.json": json({
