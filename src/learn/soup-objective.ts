@@ -23,6 +23,9 @@ export interface LearningTarget {
   run<T>(task: () => Promise<T>): Promise<T>;
 }
 
+/** Milliseconds of work after which timers and events of the host get their turn. */
+const BREATH_MS = 10;
+
 /** Losses and gradients of the decoder under banks of its own, so that live soups are not touched. */
 export class SoupObjective implements Objective {
   readonly #target: LearningTarget;
@@ -32,6 +35,7 @@ export class SoupObjective implements Objective {
   readonly #slots = new Map<string, number[]>();
   readonly #entries: readonly BankEntry[];
   readonly #pass: BackwardPass;
+  #breath = 0;
 
   constructor(
     target: LearningTarget,
@@ -75,9 +79,12 @@ export class SoupObjective implements Objective {
     return this.#target.run(async () => this.#pass.dispose()).catch(() => undefined); // with a disposed model, its memory is gone already
   }
 
-  /** Between two examples the host breathes (an abort gets in), and other work on the model has its turn. */
+  /** Between examples other work on the model has its turn, and now and then the host breathes: an abort gets in. */
   async #run<T>(task: () => Promise<T>): Promise<T> {
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    if (performance.now() - this.#breath > BREATH_MS) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      this.#breath = performance.now();
+    }
     return this.#target.run(() => {
       this.#check();
       return task();
