@@ -49,7 +49,7 @@ export function write_kv(
 /**
  * out, q   [n, heads × headDim] f32
  * keys, values  one layer of the cache, as for write_kv
- * scratch  per thread 128 bytes and 4 × length f32
+ * scratch  per thread 144 bytes and 4 × length f32
  */
 export function attention_f32(
   out: usize,
@@ -72,8 +72,9 @@ export function attention_f32(
   const blocks = (queries + 3) >> 2;
   const valueDim = (headDim + 7) & ~7;
   const row = usize(length) << 2;
-  const tile = scratch + usize(tid) * ((usize(length) << 4) + 128);
-  const scores = tile + 128;
+  const tile = scratch + usize(tid) * ((usize(length) << 4) + 144);
+  const sums = tile + 128;
+  const scores = tile + 144;
   // Dealt out one by one: later tokens see more keys and cost more.
   for (let unit = tid; unit < kvHeads * blocks; unit += threads) {
     const head = unit % kvHeads;
@@ -96,7 +97,8 @@ export function attention_f32(
       key += headDim << 5;
     }
     for (let i = 0; i <= last; i++) {
-      softmax(scores + usize(i) * row, position + (first + i) / group + 1, limit);
+      const visible = position + (first + i) / group + 1;
+      store<f32>(sums + (i << 2), exponentiate(scores + usize(i) * row, visible, limit));
     }
     const value = values + usize(head) * valueDim * row;
     for (let d = 0; d < headDim; d += 8) {
@@ -115,6 +117,7 @@ export function attention_f32(
       const bytes = min(8, headDim - d) << 2;
       for (let i = 0; i <= last; i++) {
         const to = out + query_offset(first + i, head, group, heads, headDim) + (d << 2);
+        divide_row(tile + (i << 5), load<f32>(sums + (i << 2)));
         memory.copy(to, tile + (i << 5), bytes);
       }
     }
@@ -126,8 +129,8 @@ function query_offset(index: i32, head: i32, group: i32, heads: i32, headDim: i3
   return (usize(index / group) * heads + head * group + (index % group)) * (headDim << 2);
 }
 
-/** In place: softmax over j < visible; 0 for visible <= j < limit. */
-export function softmax(scores: usize, visible: i32, limit: i32): void {
+/** In place: e^(score - max) for j < visible, 0 for visible <= j < limit. Returns the sum. */
+export function exponentiate(scores: usize, visible: i32, limit: i32): f32 {
   const end = scores + (((limit + 3) & ~3) << 2);
   for (let at = scores + (visible << 2); at < end; at += 4) store<f32>(at, -Infinity);
   let top = v128.load(scores);
@@ -142,10 +145,14 @@ export function softmax(scores: usize, visible: i32, limit: i32): void {
     v128.store(at, weight);
     sums = f32x4.add(sums, weight);
   }
-  const sum =
+  return (
     f32x4.extract_lane(sums, 0) +
     f32x4.extract_lane(sums, 1) +
-    (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3));
-  const inverse = f32x4.splat(1 / sum);
-  for (let at = scores; at < end; at += 16) v128.store(at, f32x4.mul(v128.load(at), inverse));
+    (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3))
+  );
+}
+
+function divide_row(row: usize, sum: f32): void {
+  v128.store(row, f32x4.div(v128.load(row), f32x4.splat(sum)));
+  v128.store(row, f32x4.div(v128.load(row, 16), f32x4.splat(sum)), 16);
 }

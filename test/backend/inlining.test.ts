@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { BUILDS } from "../../src/backend/wasm/builds.ts";
 
-const HOT = /\/tile_\d+x\d+$|\/attention_f32$|\/pack_block</;
+const HOT = /\/tile_\d+x\d+$|\/exponentiate$|\/pack_block</;
 
 describe.each(BUILDS)("build %s", (build) => {
   const text = readFileSync(
@@ -21,7 +21,12 @@ describe.each(BUILDS)("build %s", (build) => {
   const hot = [...functions.keys()].filter((name) => HOT.test(name));
 
   test("has the kernels that this test is about", () => {
-    for (const kernel of ["linear-f32/tile_8x4", "linear-q8/tile_4x4", "linear-q4/tile_4x4"]) {
+    for (const kernel of [
+      "tile-f32/tile_4x8",
+      "linear-f32/tile_8x4",
+      "linear-q8/tile_4x4",
+      "linear-q4/tile_4x4",
+    ]) {
       expect(hot).toContain(`$assembly/${kernel}`);
     }
   });

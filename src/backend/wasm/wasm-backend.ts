@@ -285,7 +285,7 @@ export class WasmBackend implements Backend {
     requirePositions(cache, layer, position, n);
     requireRoom(q, n, q.cols);
     requireRoom(out, n, q.cols);
-    const scratch = this.#scratch.get("attention", this.threads * (capacity * 16 + 128));
+    const scratch = this.#scratch.get("attention", this.threads * (capacity * 16 + 144));
     const { get } = this.#addresses();
     const keys = from.keys + layer * from.layerKeys;
     const values = from.values + layer * from.layerValues;
