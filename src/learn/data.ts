@@ -45,6 +45,13 @@ const schemas = {
  * @throws TureenError `FORMAT_INVALID`, naming the line
  */
 export function readDataSet({ name, examples }: LearningDataSet): LocatedExample[] {
+  if (typeof examples !== "string" && !Array.isArray(examples)) {
+    throw new TureenError("OPTION_INVALID", "option data is invalid", {
+      expected: "examples as a list, or as the text of a JSONL file",
+      found: examples === null ? "null" : typeof examples,
+      where: String(name),
+    });
+  }
   const located =
     typeof examples === "string"
       ? parseLines(examples, name)

@@ -65,11 +65,12 @@ export async function learnSoup(
   options: LearnSoupOptions,
 ): Promise<LearnedSoup> {
   const hyper = resolveHyperParameters(options, target.config.maxPositions);
-  const loaded = findAdapters(target.adapters, options.adapters, hyper);
+  const loaded = findAdapters(target.adapters, options.adapters);
   const random = new Random(hyper.seed);
   const data = readData(options.data, target.text, hyper, random);
   const slots = listSlots(loaded, target.adapters);
   const parameters = new SoupParameters(slots, hyper.parametrization, hyper.granularity);
+  if (!parameters.canChange) throw nothingToLearn(loaded, hyper);
   const dataHash = await hashText(JSON.stringify(data));
   const run = await identifyRun(target, loaded, hyper, dataHash);
   const resume =
@@ -100,11 +101,7 @@ export async function learnSoup(
 }
 
 /** In load order, which fixes the order of sums. */
-function findAdapters(
-  adapters: LoadedAdapters,
-  names: readonly string[],
-  { parametrization }: HyperParameters,
-): LoadedAdapter[] {
+function findAdapters(adapters: LoadedAdapters, names: readonly string[]): LoadedAdapter[] {
   if (!Array.isArray(names) || names.length === 0) {
     throw new TureenError("OPTION_INVALID", "learning needs the names of adapters", {
       expected: "at least two loaded adapters",
@@ -116,14 +113,19 @@ function findAdapters(
     throw new TureenError("OPTION_INVALID", `adapter "${twice}" is named twice`);
   }
   const loaded = names.map((name) => adapters.get(name));
-  if (loaded.length === 1 && parametrization !== "free") {
-    throw new TureenError("OPTION_INVALID", "there is nothing to learn for a single adapter", {
-      expected: `at least two adapters for ${parametrization}, whose weights have a fixed sum`,
-      found: `"${names[0]}" alone`,
-      hint: "Add another adapter, or choose the parametrization free.",
-    });
-  }
   return loaded.sort((a, b) => a.serial - b.serial);
+}
+
+function nothingToLearn(
+  loaded: readonly LoadedAdapter[],
+  { parametrization }: HyperParameters,
+): TureenError {
+  return new TureenError("OPTION_INVALID", "these adapters leave nothing to learn", {
+    expected: `linear layers with several adapters, for ${parametrization}: weights of a fixed sum`,
+    found:
+      loaded.length === 1 ? `"${loaded[0]!.name}" alone` : "adapters that share no linear layer",
+    hint: "Add another adapter, or choose the parametrization free.",
+  });
 }
 
 /** Draws, reads and encodes the examples. */

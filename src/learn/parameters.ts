@@ -59,6 +59,11 @@ export class SoupParameters {
     this.values = new Float64Array(count).fill(parametrization === "free" ? 1 : 0);
   }
 
+  /** Whether any weight can change: a softmax over a single adapter cannot. */
+  get canChange(): boolean {
+    return this.parametrization === "free" || this.#groups.some(({ length }) => length > 1);
+  }
+
   /** Weight of every slot, without scaling. */
   weights(): Float64Array {
     const byPlace = this.#weightsByPlace();

@@ -183,6 +183,8 @@ describe("refusals", () => {
   test.each<[string, Partial<LearnSoupOptions> | Record<string, unknown>]>([
     ["no adapters", { adapters: [] }],
     ["a single adapter", { adapters: ["a"] }],
+    ["adapters that never meet", { adapters: ["b", "c"] }],
+    ["a set without examples", { data: [{ name: "x", examples: 5 }] }],
     ["an unknown adapter", { adapters: ["a", "x"] }],
     ["an adapter twice", { adapters: ["a", "a"] }],
     ["no data", { data: "" }],
