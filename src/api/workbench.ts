@@ -10,6 +10,7 @@ import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
 import { fingerprintBase } from "../soup/identity.ts";
 import { type LoadSoupOptions, loadRecipe } from "../soup/load-recipe.ts";
 import { LoadedAdapters } from "../soup/loaded-adapters.ts";
+import { readReleasedCat } from "../soup/released-cat.ts";
 import { Soup } from "../soup/soup.ts";
 import type { SoupWeights } from "../soup/weights.ts";
 import { type FileSetInput, openFileSet } from "../sources/open.ts";
@@ -70,6 +71,12 @@ export class Workbench {
   /** As `Model.loadSoup`. */
   loadSoup(recipe: unknown, options: LoadSoupOptions = {}): Promise<Soup> {
     return loadRecipe(recipe, this.#adapters, options);
+  }
+
+  /** As `Model.catSoup`. */
+  async catSoup(adapters?: readonly string[]): Promise<Soup> {
+    const loaded = adapters?.map((name) => this.#adapters.get(name)) ?? this.#adapters.list();
+    return new Soup(this.#adapters, await readReleasedCat(loaded));
   }
 
   /** As `Model.saveFolded`. */

@@ -39,7 +39,8 @@ export const MODEL_FLAGS: FlagTable = {
 export const MODEL_HELP = `  --model DIR             the base model: a directory or URL in Hugging Face's layout
   --adapter NAME=DIR      a PEFT LoRA adapter; may be repeated
   --soup NAME=W,NAME=W    weights of the adapters (default: a single adapter has weight 1), or
-  --soup FILE             a soup.json
+  --soup FILE             a soup.json, or
+  --soup cat              the learned weights that adapters of LoRA Soups' released code carry
   --allow-mismatch        accept adapters that are not the ones soup.json was made from
   --backend B             auto (default), wasm, reference
   --threads N             default: chosen by the backend
@@ -148,17 +149,21 @@ function adapterFlags(flags: Flags): [name: string, directory: string][] {
   return listFlag(flags, "adapter").map((text) => parsePair(text, "--adapter", "NAME=DIR"));
 }
 
+/** Makes a soup of what is loaded. */
+type SoupOf = (maker: Pick<Model, "soup" | "loadSoup" | "catSoup">) => Soup | Promise<Soup>;
+
 /** `--soup` as a function of what is loaded; usage mistakes show before anything is. */
 async function readSoupFlag(
   flags: Flags,
   adapters: readonly [name: string, directory: string][],
-): Promise<((maker: Pick<Model, "soup" | "loadSoup">) => Soup | Promise<Soup>) | undefined> {
+): Promise<SoupOf | undefined> {
   const text = textFlag(flags, "soup");
   if (text === undefined) {
     if (adapters.length === 0) return undefined;
     if (adapters.length === 1) return (maker) => maker.soup({ [adapters[0]![0]]: 1 });
     throw new UsageError("several adapters need --soup NAME=WEIGHT,… or --soup FILE");
   }
+  if (text === "cat") return (maker) => maker.catSoup(adapters.map(([name]) => name));
   if (!text.endsWith(".json")) {
     const weights = parseWeights(text, "--soup");
     return (maker) => maker.soup(weights);

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { learnCommand } from "../../src/cli/learn.ts";
+import { openSoup } from "../../src/cli/options.ts";
 import type { Flags } from "../../src/cli/usage.ts";
 import { parseRecipe } from "../../src/soup/recipe.ts";
 import { tinyAdapterFiles, tinyData, tinyModelFiles } from "./tiny-model.ts";
@@ -89,6 +90,22 @@ test("an output that cannot be written fails at the first step", async () => {
   const out = join(folder, "data.jsonl", "soup.json");
   const failing = learnCommand.run({ ...flags, epochs: "100", out }, []);
   await expect(failing).rejects.toMatchObject({ code: "SOURCE_WRITE_FAILED" });
+});
+
+test("--soup cat takes the weights that released adapters carry", async () => {
+  const own = async (name: string, value: number): Promise<string> => {
+    const logit = (): { name: string; values: number[] } => ({
+      name: "lora_learnable_weights",
+      values: [value],
+    });
+    return `${name}=${await writeFolder(name, await tinyAdapterFiles(["q_proj"], 5, { logit }))}`;
+  };
+  const adapter = [await own("x", 1), await own("y", 0)];
+  const { workbench, soup } = await openSoup({ model: flags.model, adapter, soup: "cat" });
+  const weight = 1 / (1 + Math.exp(-1));
+  expect(soup.weights.x).toBeCloseTo(weight, 12);
+  expect(soup.weights.y).toBeCloseTo(1 - weight, 12);
+  await workbench.close();
 });
 
 test("refuses a single adapter", async () => {
