@@ -24,6 +24,7 @@ export function fill_rope(table: usize, frequencies: usize, half: i32, length: i
 
 /**
  * x            [n, heads × headDim] f32, in place; token i stands at position + i
+ * direction    1, or -1 to rotate back (the transpose, for gradients)
  * Split over threads by token and head.
  */
 export function rope_f32(
@@ -33,6 +34,7 @@ export function rope_f32(
   half: i32,
   table: usize,
   position: i32,
+  direction: f32,
   tid: i32,
   threads: i32,
 ): void {
@@ -49,7 +51,7 @@ export function rope_f32(
       const a = v128.load(low + at);
       const b = v128.load(high + at);
       const c = v128.load(cos + at);
-      const s = v128.load(sin + at);
+      const s = f32x4.mul(v128.load(sin + at), f32x4.splat(direction));
       v128.store(low + at, f32x4.sub(f32x4.mul(a, c), f32x4.mul(b, s)));
       v128.store(high + at, f32x4.add(f32x4.mul(b, c), f32x4.mul(a, s)));
     }
@@ -58,7 +60,7 @@ export function rope_f32(
       const a = load<f32>(low + at);
       const b = load<f32>(high + at);
       const c = load<f32>(cos + at);
-      const s = load<f32>(sin + at);
+      const s = direction * load<f32>(sin + at);
       store<f32>(low + at, a * c - b * s);
       store<f32>(high + at, b * c + a * s);
     }

@@ -5,8 +5,11 @@
 
 import { add_bias } from "./add-bias";
 import { attention_f32, write_kv } from "./attention";
+import { attention_backward_f32 } from "./attention-backward";
+import { cross_entropy_f32, rmsnorm_backward_f32, silu_mul_backward_f32 } from "./backward";
 import { barrier } from "./barrier";
 import { embed_f32, embed_q4, embed_q8 } from "./embed";
+import { add_bias_dot, add_dot, add_scaled, linear_backward } from "./linear-backward";
 import { linear_f32 } from "./linear-f32";
 import { linear_q4 } from "./linear-q4";
 import { linear_q8 } from "./linear-q8";
@@ -30,6 +33,14 @@ export const OP_ROPE: i32 = 11;
 export const OP_WRITE_KV: i32 = 12;
 export const OP_ATTENTION: i32 = 13;
 export const OP_SILU_MUL: i32 = 14;
+export const OP_CROSS_ENTROPY: i32 = 15;
+export const OP_LINEAR_BACKWARD: i32 = 16;
+export const OP_ADD_SCALED: i32 = 17;
+export const OP_ADD_DOT: i32 = 18;
+export const OP_ADD_BIAS_DOT: i32 = 19;
+export const OP_RMSNORM_BACKWARD: i32 = 20;
+export const OP_ATTENTION_BACKWARD: i32 = 21;
+export const OP_SILU_MUL_BACKWARD: i32 = 22;
 
 /** The next command does not read what this one writes. */
 export const NO_BARRIER: i32 = 1;
@@ -145,7 +156,17 @@ function execute(c: usize, tid: i32, threads: i32): void {
       add_bias(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
       break;
     case OP_ROPE:
-      rope_f32(ptr(c, 0), int(c, 1), int(c, 2), int(c, 3), ptr(c, 4), int(c, 5), tid, threads);
+      rope_f32(
+        ptr(c, 0),
+        int(c, 1),
+        int(c, 2),
+        int(c, 3),
+        ptr(c, 4),
+        int(c, 5),
+        float(c, 6),
+        tid,
+        threads,
+      );
       break;
     case OP_WRITE_KV:
       write_kv(
@@ -182,6 +203,103 @@ function execute(c: usize, tid: i32, threads: i32): void {
       break;
     case OP_SILU_MUL:
       silu_mul_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), tid, threads);
+      break;
+    default:
+      execute_backward(c, tid, threads);
+  }
+}
+
+function execute_backward(c: usize, tid: i32, threads: i32): void {
+  switch (load<i32>(c)) {
+    case OP_CROSS_ENTROPY:
+      cross_entropy_f32(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        tid,
+        threads,
+      );
+      break;
+    case OP_LINEAR_BACKWARD:
+      linear_backward(
+        ptr(c, 0),
+        ptr(c, 1),
+        int(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        int(c, 8),
+        ptr(c, 9),
+        tid,
+        threads,
+      );
+      break;
+    case OP_ADD_SCALED:
+      add_scaled(ptr(c, 0), ptr(c, 1), int(c, 2), float(c, 3), tid, threads);
+      break;
+    case OP_ADD_DOT:
+      add_dot(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), int(c, 5), tid);
+      break;
+    case OP_ADD_BIAS_DOT:
+      add_bias_dot(
+        ptr(c, 0),
+        ptr(c, 1),
+        int(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        tid,
+      );
+      break;
+    case OP_RMSNORM_BACKWARD:
+      rmsnorm_backward_f32(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        float(c, 6),
+        tid,
+        threads,
+      );
+      break;
+    case OP_ATTENTION_BACKWARD:
+      attention_backward_f32(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        ptr(c, 4),
+        ptr(c, 5),
+        ptr(c, 6),
+        int(c, 7),
+        int(c, 8),
+        int(c, 9),
+        int(c, 10),
+        float(c, 11),
+        ptr(c, 12),
+        tid,
+        threads,
+      );
+      break;
+    case OP_SILU_MUL_BACKWARD:
+      silu_mul_backward_f32(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        ptr(c, 4),
+        int(c, 5),
+        tid,
+        threads,
+      );
       break;
     default:
       unreachable();

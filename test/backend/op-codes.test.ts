@@ -33,5 +33,13 @@ test.each(builds)("operation codes of build %s", async (build) => {
     OP_WRITE_KV: Op.writeKv,
     OP_ATTENTION: Op.attention,
     OP_SILU_MUL: Op.siluMul,
+    OP_CROSS_ENTROPY: Op.crossEntropy,
+    OP_LINEAR_BACKWARD: Op.linearBackward,
+    OP_ADD_SCALED: Op.addScaled,
+    OP_ADD_DOT: Op.addDot,
+    OP_ADD_BIAS_DOT: Op.addBiasDot,
+    OP_RMSNORM_BACKWARD: Op.rmsNormBackward,
+    OP_ATTENTION_BACKWARD: Op.attentionBackward,
+    OP_SILU_MUL_BACKWARD: Op.siluMulBackward,
   });
 });

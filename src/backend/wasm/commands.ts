@@ -12,6 +12,14 @@ export const Op = {
   writeKv: 12,
   attention: 13,
   siluMul: 14,
+  crossEntropy: 15,
+  linearBackward: 16,
+  addScaled: 17,
+  addDot: 18,
+  addBiasDot: 19,
+  rmsNormBackward: 20,
+  attentionBackward: 21,
+  siluMulBackward: 22,
 } as const;
 
 /** How `linear` stores (assembly/layout.ts). */

@@ -17,6 +17,7 @@ import type {
   Vector,
   WeightType,
 } from "../backend.ts";
+import type { Gradients } from "../gradients.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { Arena } from "./arena.ts";
 import type { Build } from "./builds.ts";
@@ -34,12 +35,14 @@ import { packedBytes } from "./layout.ts";
 import { LinearRecorder } from "./linear-recorder.ts";
 import { Scratch } from "./scratch.ts";
 import type { ThreadPool } from "./thread-pool.ts";
+import { type Recorder, recordRope, WasmGradients } from "./wasm-gradients.ts";
 import { WeightLoader } from "./weight-loader.ts";
 
 export class WasmBackend implements Backend {
   readonly name = "wasm";
   readonly build: Build;
   readonly threads: number;
+  readonly gradients: Gradients;
   readonly #kernels: Kernels;
   readonly #arena: Arena;
   readonly #control: number;
@@ -48,6 +51,7 @@ export class WasmBackend implements Backend {
   readonly #loader: WeightLoader;
   readonly #scratch: Scratch;
   readonly #linear: LinearRecorder;
+  readonly #recorder: Recorder;
   #pool: ThreadPool | undefined;
   #state: "ready" | "failed" | "disposed" = "ready";
 
@@ -75,6 +79,16 @@ export class WasmBackend implements Backend {
     this.#loader = new WeightLoader(this.#arena, kernels);
     this.#scratch = new Scratch(this.#arena, () => this.#run());
     this.#linear = new LinearRecorder(this.#handles, this.#scratch, build.startsWith("relaxed"));
+    this.#recorder = {
+      arena: this.#arena,
+      handles: this.#handles,
+      scratch: this.#scratch,
+      commands: this.#commands,
+      threads,
+      push: (op, ...args) => this.#push(op, ...args),
+      run: () => this.#run(),
+    };
+    this.gradients = new WasmGradients(this.#recorder);
   }
 
   /** Bytes allocated for weights, activations and caches. */
@@ -236,14 +250,7 @@ export class WasmBackend implements Backend {
   }
 
   rope(x: Tensor, n: number, rope: Rope, position: number): void {
-    const heads = x.cols / rope.headDim;
-    if (!Number.isInteger(heads))
-      throw new Error(`${x.cols} columns are no multiple of ${rope.headDim}`);
-    if (position + n > rope.length)
-      throw new Error(`position ${position + n} is beyond ${rope.length}`);
-    requireRoom(x, n, x.cols);
-    const { get } = this.#addresses();
-    this.#push(Op.rope, get(x), n, heads, rope.headDim / 2, get(rope), position);
+    recordRope(this.#recorder, x, n, rope, position, 1);
   }
 
   writeKv(cache: KvCache, layer: number, k: Tensor, v: Tensor, position: number, n: number): void {

@@ -1,0 +1,219 @@
+// dX = Wᵀ dY: the gradient of a product by its input, through packed weights of any type (also Aᵀ and Bᵀ of a bank).
+//   dx[t][c] [+]= Σ_r W[r][c] dy[t][r], r ascending
+//
+// Eight columns of W at a time are unpacked to f32, [rows, 8], and stay in the cache while all tokens go by.
+import { ADD, split } from "./layout";
+import { load_rows, put_rows } from "./store";
+import { tile_4x8 } from "./tile-f32";
+
+export const WEIGHT_F32: i32 = 0;
+export const WEIGHT_Q8: i32 = 1;
+export const WEIGHT_Q4: i32 = 2;
+
+/**
+ * dx       [n, cols] f32
+ * w        packed weights [rows, cols] of `type`
+ * dy       [n, dyStride] f32, dyStride in elements; the first `rows` of each count
+ * mode     STORE or ADD
+ * scratch  per thread: 128 bytes, and rows rounded up to 8 × 32 bytes
+ * Split over threads by columns.
+ */
+export function linear_backward(
+  dx: usize,
+  w: usize,
+  type: i32,
+  dy: usize,
+  dyStride: i32,
+  n: i32,
+  rows: i32,
+  cols: i32,
+  mode: i32,
+  scratch: usize,
+  tid: i32,
+  threads: i32,
+): void {
+  const tile = scratch + usize(tid) * (128 + (usize((rows + 7) & ~7) << 5));
+  const columns = tile + 128;
+  const groups = (cols + 7) >> 3;
+  const stride = usize(dyStride) << 2;
+  const end = split(groups, tid + 1, threads);
+  for (let group = split(groups, tid, threads); group < end; group++) {
+    if (type === WEIGHT_F32) unpack_f32(columns, w, rows, cols, group);
+    else if (type === WEIGHT_Q8) unpack_q8(columns, w, rows, cols, group);
+    else unpack_q4(columns, w, rows, cols, group);
+    const nCols = min(8, cols - (group << 3));
+    for (let token = 0; token < n; token += 4) {
+      const last = min(4, n - token) - 1;
+      const y = dy + usize(token) * stride;
+      const y1 = y + usize(min(1, last)) * stride;
+      const y2 = y + usize(min(2, last)) * stride;
+      const y3 = y + usize(min(3, last)) * stride;
+      tile_4x8(tile, columns, 32, y, y1, y2, y3, 4, rows);
+      for (let i = 0; i <= last; i++) {
+        put_row(dx + ((usize(token + i) * cols + (group << 3)) << 2), tile + (i << 5), nCols, mode);
+      }
+    }
+  }
+}
+
+function put_row(to: usize, from: usize, nCols: i32, mode: i32): void {
+  for (let c = 0; c < nCols; c++) {
+    const at = c << 2;
+    const value = load<f32>(from + at);
+    store<f32>(to + at, mode === ADD ? load<f32>(to + at) + value : value);
+  }
+}
+
+/** out [rows rounded up to 8, 8]: columns group × 8 .. + 7; those past the end are 0. */
+function unpack_f32(out: usize, w: usize, rows: i32, cols: i32, group: i32): void {
+  const first = group << 3;
+  const nCols = min(8, cols - first);
+  for (let row = 0; row < rows; row += 8) {
+    const from = w + ((usize(row >> 3) * cols + first) << 5);
+    for (let lane = 0; lane < 8; lane++) {
+      for (let c = 0; c < nCols; c++)
+        store<f32>(out + (c << 2), load<f32>(from + (c << 5) + (lane << 2)));
+      for (let c = nCols; c < 8; c++) store<f32>(out + (c << 2), 0);
+      out += 32;
+    }
+  }
+}
+
+function unpack_q8(out: usize, w: usize, rows: i32, cols: i32, group: i32): void {
+  const blocks = (cols + 31) >> 5;
+  const lastQuads = (cols - ((blocks - 1) << 5) + 3) >> 2;
+  const tileBytes = usize(blocks - 1) * 288 + 32 + (lastQuads << 5);
+  const block = w + usize(group >> 2) * 288;
+  const quad = (group & 3) << 1;
+  const hasHigh = group >> 2 < blocks - 1 || quad + 1 < lastQuads;
+  for (let row = 0; row < rows; row += 8) {
+    const scales = block + usize(row >> 3) * tileBytes;
+    const from = scales + 32 + (quad << 5);
+    for (let half = 0; half < 2; half++) {
+      const low = v128.load(from + (half << 4));
+      const high = hasHigh ? v128.load(from + (half << 4), 32) : i32x4.splat(0);
+      widen(out, low, high, scales + (half << 4));
+      out += 128;
+    }
+  }
+}
+
+function unpack_q4(out: usize, w: usize, rows: i32, cols: i32, group: i32): void {
+  const blocks = (cols + 31) >> 5;
+  const lastPairs = (cols - ((blocks - 1) << 5) + 7) >> 3;
+  const tileBytes = usize(blocks - 1) * 192 + 64 + (lastPairs << 5);
+  const block = w + usize(group >> 2) * 192;
+  const nibble = i8x16.splat(15);
+  for (let row = 0; row < rows; row += 8) {
+    const scales = block + usize(row >> 3) * tileBytes;
+    const from = scales + 64 + ((group & 3) << 5);
+    for (let half = 0; half < 2; half++) {
+      const bytes = v128.load(from + (half << 4));
+      widen(
+        out,
+        v128.and(bytes, nibble),
+        v128.and(i16x8.shr_u(bytes, 4), nibble),
+        scales + (half << 4),
+      );
+      for (let r = 0; r < 4; r++) {
+        const minimum = v128.load_splat<f32>(scales + (half << 4) + (r << 2), 32);
+        v128.store(out, f32x4.add(v128.load(out), minimum));
+        v128.store(out, f32x4.add(v128.load(out, 16), minimum), 16);
+        out += 32;
+      }
+    }
+  }
+}
+
+/** Four rows of 4 + 4 int8 (rows one after another in low and high) to [4, 8] f32, times each row's scale. */
+function widen(out: usize, low: v128, high: v128, scales: usize): void {
+  const l0 = i16x8.extend_low_i8x16_s(low);
+  const l1 = i16x8.extend_high_i8x16_s(low);
+  const h0 = i16x8.extend_low_i8x16_s(high);
+  const h1 = i16x8.extend_high_i8x16_s(high);
+  put_scaled(out, i32x4.extend_low_i16x8_s(l0), i32x4.extend_low_i16x8_s(h0), scales);
+  put_scaled(out + 32, i32x4.extend_high_i16x8_s(l0), i32x4.extend_high_i16x8_s(h0), scales + 4);
+  put_scaled(out + 64, i32x4.extend_low_i16x8_s(l1), i32x4.extend_low_i16x8_s(h1), scales + 8);
+  put_scaled(out + 96, i32x4.extend_high_i16x8_s(l1), i32x4.extend_high_i16x8_s(h1), scales + 12);
+}
+
+function put_scaled(out: usize, low: v128, high: v128, scale: usize): void {
+  const d = v128.load_splat<f32>(scale);
+  v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(low), d));
+  v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(high), d), 16);
+}
+
+/**
+ * The gradient of a segment's m: sums[0] += Σ_t ⟨g[t], x[t]⟩ with g = Aᵀ (Bᵀ dY), which is Σ_t ⟨dY[t], B A x[t]⟩.
+ * g, x  [n, cols] f32. Rows in f32, four lanes; their sums in f64. Thread `owner` does it.
+ */
+export function add_dot(
+  sums: usize,
+  g: usize,
+  x: usize,
+  n: i32,
+  cols: i32,
+  owner: i32,
+  tid: i32,
+): void {
+  if (tid !== owner) return;
+  let sum: f64 = 0;
+  for (let token = 0; token < n; token++) {
+    let part = f32x4.splat(0);
+    for (let c = 0; c < cols; c += 4) {
+      const left = cols - c;
+      const at = (usize(token) * cols + c) << 2;
+      part = f32x4.add(part, f32x4.mul(load_rows(g + at, left), load_rows(x + at, left)));
+    }
+    sum +=
+      f64(f32x4.extract_lane(part, 0)) +
+      f64(f32x4.extract_lane(part, 1)) +
+      f64(f32x4.extract_lane(part, 2)) +
+      f64(f32x4.extract_lane(part, 3));
+  }
+  store<f32>(sums, f32(f64(load<f32>(sums)) + sum));
+}
+
+/** to [count] += m · from. */
+export function add_scaled(
+  to: usize,
+  from: usize,
+  count: i32,
+  m: f32,
+  tid: i32,
+  threads: i32,
+): void {
+  const quads = (count + 3) >> 2;
+  const end = split(quads, tid + 1, threads);
+  for (let quad = split(quads, tid, threads); quad < end; quad++) {
+    const at = usize(quad) << 4;
+    const left = count - (quad << 2);
+    const value = f32x4.add(
+      load_rows(to + at, left),
+      f32x4.mul(f32x4.splat(m), load_rows(from + at, left)),
+    );
+    put_rows(to + at, value, left);
+  }
+}
+
+/** sums[0] += Σ_t Σ_r dy[t][r] bias[r]: the share of a segment's bias. dy [n, stride]. */
+export function add_bias_dot(
+  sums: usize,
+  dy: usize,
+  stride: i32,
+  bias: usize,
+  n: i32,
+  rows: i32,
+  owner: i32,
+  tid: i32,
+): void {
+  if (tid !== owner) return;
+  let sum: f64 = 0;
+  for (let token = 0; token < n; token++) {
+    const from = dy + ((usize(token) * stride) << 2);
+    for (let r = 0; r < rows; r++) {
+      sum += f64(load<f32>(from + (r << 2))) * f64(load<f32>(bias + (r << 2)));
+    }
+  }
+  store<f32>(sums, f32(f64(load<f32>(sums)) + sum));
+}

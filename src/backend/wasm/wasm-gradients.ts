@@ -1,0 +1,307 @@
+// The backward half of the wasm backend: records the operations of gradients.ts as commands. The arithmetic is in
+// assembly/linear-backward.ts, attention-backward.ts and backward.ts.
+import type { Matrix, Rope, Tensor, Vector, WeightType } from "../backend.ts";
+import type { Gradients, LinearGradient } from "../gradients.ts";
+import type { Arena } from "./arena.ts";
+import { requireRoom } from "./checks.ts";
+import { type CommandList, Mode, Op } from "./commands.ts";
+import type { HandleRegistry, WasmMatrix, WasmSegment } from "./handles.ts";
+import type { Scratch } from "./scratch.ts";
+
+/** What the backend shares with its backward half. */
+export interface Recorder {
+  readonly arena: Arena;
+  readonly handles: HandleRegistry;
+  readonly scratch: Scratch;
+  readonly commands: CommandList;
+  readonly threads: number;
+  readonly push: (op: number, ...args: readonly number[]) => void;
+  /** Runs what is recorded. */
+  readonly run: () => void;
+}
+
+/** Codes of weight types in assembly/linear-backward.ts. */
+const TYPES: Record<WeightType, number> = { f32: 0, q8: 1, q4: 2 };
+
+interface EntryGradient {
+  readonly segment: WasmSegment;
+  readonly m: number;
+  readonly slot: number;
+  readonly dOut: Tensor;
+  /** u = Bᵀ dOut [n, rank], g = Aᵀ u [n, cols] */
+  readonly u: number;
+  readonly g: number;
+}
+
+export class WasmGradients implements Gradients {
+  readonly #recorder: Recorder;
+
+  constructor(recorder: Recorder) {
+    this.#recorder = recorder;
+  }
+
+  crossEntropy(
+    logits: Tensor,
+    losses: Tensor,
+    targets: ArrayLike<number>,
+    weights: ArrayLike<number>,
+    n: number,
+  ): void {
+    const { scratch, arena, push } = this.#recorder;
+    requireRoom(logits, n, logits.cols);
+    requireRoom(losses, n, 1);
+    if (targets.length < n || weights.length < n) throw new Error(`fewer targets than ${n}`);
+    const at = scratch.get("targets", n * 8, { fresh: true });
+    for (let i = 0; i < n; i++) {
+      const target = targets[i] as number;
+      if (!(Number.isInteger(target) && target >= 0 && target < logits.cols)) {
+        throw new Error(`target ${target} is outside 0..${logits.cols - 1}`);
+      }
+      arena.i32[at / 4 + i] = target;
+      arena.f32[at / 4 + n + i] = weights[i] as number;
+    }
+    push(Op.crossEntropy, this.#at(logits), this.#at(losses), at, at + n * 4, n, logits.cols);
+  }
+
+  linearBackward(
+    dX: Tensor,
+    x: Tensor,
+    dM: Tensor,
+    n: number,
+    products: readonly LinearGradient[],
+    { accumulate = false, row = 0 }: { accumulate?: boolean; row?: number } = {},
+  ): void {
+    const { commands, push, threads } = this.#recorder;
+    const { cols } = x;
+    if (!Number.isInteger(row) || row < 0) throw new Error(`row ${row}`);
+    requireRoom(x, row + n, cols);
+    requireRoom(dX, row + n, cols);
+    requireRoom(dM, 1, dM.cols);
+    if (dX === x) throw new Error("dX is x");
+    for (const product of products) this.#requireProduct(product, dX, dM, cols, n);
+    const to = this.#at(dX) + row * cols * 4;
+    const from = this.#at(x) + row * cols * 4;
+    const entries = this.#placeEntries(products, n, cols);
+
+    let mode: number = accumulate ? Mode.add : Mode.store;
+    for (const { dOut, weight } of products) {
+      this.#transposed(to, this.#recorder.handles.get(weight), this.#at(dOut), dOut.cols, n, mode);
+      mode = Mode.add;
+    }
+    for (const { segment, dOut, u } of entries) {
+      this.#transposed(u, segment.b, this.#at(dOut), dOut.cols, n, Mode.store);
+    }
+    commands.meet();
+    for (const { segment, u, g } of entries) {
+      this.#transposed(g, segment.a, u, segment.rank, n, Mode.store);
+    }
+    commands.meet();
+    const sums = this.#at(dM);
+    for (const { segment, m, slot, dOut, g } of entries) {
+      // One thread per slot, so that entries that share a slot add to it in order.
+      const owner = slot % threads;
+      if (m !== 0) {
+        push(Op.addScaled, to, g, n * cols);
+        commands.float(3, m);
+        commands.joinNext();
+      }
+      push(Op.addDot, sums + slot * 4, g, from, n, cols, owner);
+      commands.joinNext();
+      if (segment.bias !== undefined) {
+        const { offset } = segment.bias;
+        push(
+          Op.addBiasDot,
+          sums + slot * 4,
+          this.#at(dOut),
+          dOut.cols,
+          offset,
+          n,
+          segment.rows,
+          owner,
+        );
+        commands.joinNext();
+      }
+    }
+    commands.meet();
+  }
+
+  rmsNormBackward(
+    dX: Tensor,
+    dOut: Tensor,
+    x: Tensor,
+    weight: Vector,
+    eps: number,
+    n: number,
+  ): void {
+    const { commands, push } = this.#recorder;
+    for (const tensor of [dX, dOut, x]) requireRoom(tensor, n, weight.length);
+    const args = [this.#at(dX), this.#at(dOut), this.#at(x), this.#at(weight), n, weight.length];
+    push(Op.rmsNormBackward, ...args);
+    commands.float(6, eps);
+  }
+
+  ropeBackward(dX: Tensor, n: number, rope: Rope, position: number): void {
+    recordRope(this.#recorder, dX, n, rope, position, -1);
+  }
+
+  attentionBackward(
+    dQ: Tensor,
+    dK: Tensor,
+    dV: Tensor,
+    dOut: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    headDim: number,
+    n: number,
+  ): void {
+    const { commands, push, scratch, threads } = this.#recorder;
+    const [heads, kvHeads] = [q.cols / headDim, k.cols / headDim];
+    if (!Number.isInteger(heads) || !Number.isInteger(heads / kvHeads)) {
+      throw new Error(`${q.cols} and ${k.cols} columns are no heads of ${headDim}`);
+    }
+    for (const tensor of [dQ, dOut, q]) requireRoom(tensor, n, q.cols);
+    for (const tensor of [dK, dV, k, v]) requireRoom(tensor, n, k.cols);
+    const [np, dp] = [Math.ceil(n / 8) * 8, Math.ceil(headDim / 8) * 8];
+    const room = scratch.get(
+      "attention backward",
+      threads * (128 + 4 * (8 * np * dp + 2 * np * np)),
+    );
+    const tensors = [dQ, dK, dV, dOut, q, k, v].map((tensor) => this.#at(tensor));
+    push(Op.attentionBackward, ...tensors, n, heads, kvHeads, headDim, 0, room);
+    commands.float(11, 1 / Math.sqrt(headDim));
+  }
+
+  siluMulBackward(
+    dGate: Tensor,
+    dUp: Tensor,
+    dOut: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    n: number,
+  ): void {
+    const tensors = [dGate, dUp, dOut, gate, up];
+    for (const tensor of tensors) requireRoom(tensor, n, gate.cols);
+    const addresses = tensors.map((tensor) => this.#at(tensor));
+    this.#recorder.push(Op.siluMulBackward, ...addresses, n * gate.cols);
+  }
+
+  clear(x: Tensor, n: number): void {
+    const { arena, run } = this.#recorder;
+    requireRoom(x, n, x.cols);
+    run();
+    const start = this.#at(x) / 4;
+    arena.f32.fill(0, start, start + n * x.cols);
+  }
+
+  copy(to: Tensor, from: Tensor, n: number): void {
+    const { arena, run } = this.#recorder;
+    requireRoom(from, n, from.cols);
+    requireRoom(to, n, from.cols);
+    run();
+    const start = this.#at(from) / 4;
+    arena.f32.copyWithin(this.#at(to) / 4, start, start + n * from.cols);
+  }
+
+  #at(handle: Tensor | Vector): number {
+    return this.#recorder.handles.get(handle as Tensor).offset;
+  }
+
+  /** out [n, weight.cols] [+]= dY W: threads need not meet after it yet. */
+  #transposed(
+    out: number,
+    { offset, type, rows, cols }: WasmMatrix,
+    dY: number,
+    stride: number,
+    n: number,
+    mode: number,
+  ): void {
+    const { commands, push, scratch, threads } = this.#recorder;
+    const room = scratch.get("unpacked", threads * (128 + Math.ceil(rows / 8) * 256));
+    push(Op.linearBackward, out, offset, TYPES[type], dY, stride, n, rows, cols, mode, room);
+    commands.joinNext();
+  }
+
+  #placeEntries(
+    products: readonly LinearGradient[],
+    n: number,
+    cols: number,
+  ): readonly EntryGradient[] {
+    const { handles, scratch } = this.#recorder;
+    const found = products.flatMap(({ dOut, bank, slots }) =>
+      bank.map(({ segment, m }, i) => ({
+        segment: handles.get(segment),
+        m,
+        slot: slots[i] as number,
+        dOut,
+      })),
+    );
+    if (found.length === 0) return [];
+    // The largest first request keeps scratch from moving under commands that are already recorded.
+    const rows = Math.max(...found.map(({ segment }) => segment.rows));
+    scratch.get("unpacked", this.#recorder.threads * (128 + Math.ceil(rows / 8) * 256));
+    const ranks = found.reduce((sum, { segment }) => sum + segment.rank, 0);
+    let u = scratch.get("u", n * ranks * 4 + found.length * 16);
+    let g = scratch.get("g", found.length * (n * cols * 4 + 16));
+    return found.map((entry) => {
+      const placed = { ...entry, u, g };
+      u += Math.ceil((n * entry.segment.rank * 4) / 16) * 16;
+      g += Math.ceil((n * cols * 4) / 16) * 16;
+      return placed;
+    });
+  }
+
+  #requireProduct(
+    { dOut, weight, bank, slots }: LinearGradient,
+    dX: Tensor,
+    dM: Tensor,
+    cols: number,
+    n: number,
+  ): void {
+    requireRoom(dOut, n, weight.rows);
+    if (dOut === dX) throw new Error("dOut is dX");
+    if (weight.cols !== cols) throw new Error(`weight has ${weight.cols} columns, x ${cols}`);
+    if (slots.length !== bank.length) throw new Error(`${slots.length} slots`);
+    for (const { segment } of bank) requireBeside(segment, weight);
+    for (const slot of slots) {
+      if (!(Number.isInteger(slot) && slot >= 0 && slot < dM.cols)) {
+        throw new Error(`slot ${slot} of ${dM.cols}`);
+      }
+    }
+  }
+}
+
+function requireBeside(segment: { rows: number; cols: number }, { rows, cols }: Matrix): void {
+  if (segment.rows !== rows || segment.cols !== cols) {
+    throw new Error(`segment [${segment.rows}, ${segment.cols}] beside [${rows}, ${cols}]`);
+  }
+}
+
+/** Rotary embedding, forward (direction 1) or its transpose (-1). */
+export function recordRope(
+  { handles, push, commands }: Recorder,
+  x: Tensor,
+  n: number,
+  rope: Rope,
+  position: number,
+  direction: 1 | -1,
+): void {
+  const heads = x.cols / rope.headDim;
+  if (!Number.isInteger(heads)) {
+    throw new Error(`${x.cols} columns are no multiple of ${rope.headDim}`);
+  }
+  if (position < 0 || position + n > rope.length) {
+    throw new Error(`positions ${position}..${position + n - 1} of ${rope.length}`);
+  }
+  requireRoom(x, n, x.cols);
+  push(
+    Op.rope,
+    handles.get(x).offset,
+    n,
+    heads,
+    rope.headDim / 2,
+    handles.get(rope).offset,
+    position,
+  );
+  commands.float(6, direction);
+}
