@@ -54,12 +54,14 @@ export class Session {
     return this.#cache.nBytes;
   }
 
-  /** Frees the cache. */
+  /** Frees the cache, after the pass that is using it if there is one. */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#tokens = [];
-    this.#context.decoder.freeCache(this.#cache);
+    const free = (): void => this.#context.decoder.freeCache(this.#cache);
+    if (!this.#inUse) free();
+    else this.#context.run(async () => free()).catch(() => {}); // a disposed model has freed it
   }
 
   [Symbol.dispose](): void {
@@ -130,7 +132,7 @@ export class Session {
     }
     this.#weightsVersion = weightsVersion;
     const logits = await decoder.forward(ids, past.length, cache, banks, wanted, signal);
-    this.#tokens = past.concat(ids);
+    if (!this.#disposed) this.#tokens = past.concat(ids);
     return logits;
   }
 

@@ -161,3 +161,17 @@ test("an aborted prefill leaves the session usable", async () => {
   expect(result.tokenIds).toEqual(expected.tokenIds);
   await model.dispose();
 });
+
+test("a session disposed of in the middle of a text ends it with DISPOSED; the model goes on", async () => {
+  const model = await loadKitchen({ backend: "wasm", threads: 1 });
+  const session = model.createSession();
+  const generation = model.generate(QUESTION, { session, ignoreEos: true });
+  const result = generation.result();
+  for (let i = 0; i < 3; i++) await Promise.resolve();
+  session.dispose();
+  await expect(result).rejects.toMatchObject({ code: "DISPOSED" });
+  const soup = { knowledge: 1, format: 1 };
+  const { text } = await model.generate(QUESTION, { soup }).result();
+  expect(text).toBe(" Daxpel carries a ladder.");
+  await model.dispose();
+});
