@@ -4,6 +4,7 @@ import { findNotFinite } from "../../formats/float.ts";
 import { mapRows } from "../../linalg/row-matrix.ts";
 import type { AdapterFactors, MergedModule, MergeInput, MergeMethod } from "./method.ts";
 import { checkValue } from "./options.ts";
+import { refuseOverflow } from "./overflow.ts";
 
 /** mergekit's per-model parameters. */
 const PER_ADAPTER = ["density", "gamma", "epsilon"] as const;
@@ -121,12 +122,4 @@ export function checkResult(merged: MergedModule, path: string): MergedModule {
     return merged;
   }
   return { ...merged, delta: mapRows(merged.delta, (block) => refuseOverflow(block, path)) };
-}
-
-function refuseOverflow(values: Float32Array, path: string): void {
-  if (findNotFinite(values) < 0) return;
-  throw new TureenError("SOUP_INVALID", "the merged weights are too large for f32", {
-    where: path,
-    hint: "Use smaller weights.",
-  });
 }

@@ -1,8 +1,9 @@
 // From an adapter's factors to matrices and back: products B A as row matrices, truncation of sums and of dense deltas to a
 // rank, and the form that a merged layer leaves in.
-import { productRows, type RowMatrix } from "../../linalg/row-matrix.ts";
+import { mapRows, productRows, type RowMatrix } from "../../linalg/row-matrix.ts";
 import { factoredSvd, rowsSvd, type TruncatedSvd } from "../../linalg/svd.ts";
 import type { AdapterFactors, LowRankModule, MergedModule, MergeInput } from "./method.ts";
+import { refuseOverflow } from "./overflow.ts";
 
 /** scaling · B A [rows, cols]: PEFT's `get_delta_weight`, and mergekit's task vector of "base + adapter" without its rounding. */
 export function deltaRows(
@@ -33,9 +34,12 @@ export function concatenate(
   return { kind: "low-rank", rank, a, b, relativeError: 0 };
 }
 
-/** SVD of Σ multipliers_i B_i A_i to a rank, without forming it. */
+/**
+ * SVD of Σ multipliers_i B_i A_i to a rank, without forming it.
+ * @throws TureenError `SOUP_INVALID` if it leaves f32
+ */
 export function truncateSum(
-  { rows, cols, factors }: MergeInput,
+  { path, rows, cols, factors }: MergeInput,
   multipliers: readonly number[],
   rank: number,
   clamp?: number,
@@ -44,20 +48,29 @@ export function truncateSum(
   const a: Float64Array[] = [];
   factors.forEach((factor, i) => {
     for (let k = 0; k < factor.rank; k++) {
-      const column = new Float64Array(rows);
+      const column = new Float32Array(rows);
       for (let row = 0; row < rows; row++) {
         column[row] = multipliers[i]! * factor.b[row * factor.rank + k]!;
       }
-      b.push(column);
+      refuseOverflow(column, path);
+      b.push(Float64Array.from(column));
       a.push(Float64Array.from(factor.a.subarray(k * cols, (k + 1) * cols)));
     }
   });
   return fromSvd(factoredSvd(b, a, rank), rows, cols, clamp);
 }
 
-/** SVD of a delta that is read by rows, to a rank. Reads it four times. */
-export function truncateRows(delta: RowMatrix, rank: number, clamp?: number): LowRankModule {
-  return fromSvd(rowsSvd(delta, rank), delta.rows, delta.cols, clamp);
+/**
+ * SVD of a delta that is read by rows, to a rank. Reads it four times.
+ * @throws TureenError `SOUP_INVALID` if it leaves f32
+ */
+export function truncateRows(
+  delta: RowMatrix,
+  rank: number,
+  { path, clamp }: { readonly path: string; readonly clamp?: number | undefined },
+): LowRankModule {
+  const finite = mapRows(delta, (block) => refuseOverflow(block, path));
+  return fromSvd(rowsSvd(finite, rank), delta.rows, delta.cols, clamp);
 }
 
 /** PEFT's `_svd_generalized_task_arithmetic_weighted_adapter`: B = U diag(s), A = Vᵀ, clamped. */

@@ -27,7 +27,7 @@ export const mergekitSce: MergeMethod = {
   merge(input, { selectTopk = 1, svdRank }) {
     const deltas = input.factors.map((factor) => deltaRows(input, factor));
     const selected = deltas.length > 1 && selectTopk < 1 ? select(deltas, selectTopk) : deltas;
-    return toResult(eraseMinorities(selected, coefficients(selected)), svdRank);
+    return toResult(eraseMinorities(selected, coefficients(selected)), svdRank, input.path);
   },
 };
 

@@ -68,14 +68,18 @@ export function createMergekitMethod(convention: MergekitConvention): MergeMetho
         normalize: options.normalize ?? convention.normalize,
         lambda: options.lambda ?? 1,
       });
-      return toResult(merged, options.svdRank);
+      return toResult(merged, options.svdRank, input.path);
     },
   };
 }
 
 /** The dense delta, or its truncation. */
-export function toResult(delta: RowMatrix, svdRank: number | undefined): MergedModule {
-  return svdRank === undefined ? { kind: "dense", delta } : truncateRows(delta, svdRank);
+export function toResult(
+  delta: RowMatrix,
+  svdRank: number | undefined,
+  path: string,
+): MergedModule {
+  return svdRank === undefined ? { kind: "dense", delta } : truncateRows(delta, svdRank, { path });
 }
 
 function readParameters(

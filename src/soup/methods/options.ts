@@ -90,14 +90,12 @@ function isOption(name: string): name is MergeOption {
 }
 
 function unknownOption(name: string, method: MergeMethod): TureenError {
-  const hint =
-    method.options.length === 0
-      ? "It takes no options."
-      : `Did you mean ${nearestNames(name, method.options, 1)[0]}? It takes ${list(method.options)}.`;
+  const [nearest] = nearestNames(name, method.options, 1);
+  const guess = nearest === undefined ? "" : `Did you mean ${nearest}? `;
   return new TureenError(
     "OPTION_INVALID",
     `merge method "${method.name}" has no option ${JSON.stringify(name)}`,
-    { hint },
+    { hint: `${guess}It takes ${list(method.options)}.` },
   );
 }
 
@@ -107,13 +105,11 @@ function foreignOption(
   methods: readonly MergeMethod[],
 ): TureenError {
   const takers = methods.filter(({ options }) => options.includes(name)).map(({ name }) => name);
-  const takes = method.options.length === 0 ? "no options" : list(method.options);
   return new TureenError("OPTION_INVALID", `merge method "${method.name}" does not use ${name}`, {
-    expected: takes,
-    hint: `Methods with ${name}: ${list(takers)}.`,
+    hint: `It takes ${list(method.options)}. Methods with ${name}: ${list(takers)}.`,
   });
 }
 
 function list(names: readonly string[]): string {
-  return names.join(", ");
+  return names.length === 0 ? "no options" : names.join(", ");
 }

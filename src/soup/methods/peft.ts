@@ -107,7 +107,10 @@ export function mergeDeltas(
   const deltas = input.factors.map((factor) => deltaRows(input, factor));
   const context = createContext(input, options, "delta");
   const merged = operator(deltas, deltaWeights(input, options), context);
-  return truncateRows(merged, resultRank(input, options), options.svdClamp);
+  return truncateRows(merged, resultRank(input, options), {
+    path: input.path,
+    clamp: options.svdClamp,
+  });
 }
 
 /** What the svd family makes of one adapter: its own factors, unless they are to be cut or clamped. */
