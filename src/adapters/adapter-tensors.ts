@@ -3,6 +3,7 @@
 import { TureenError } from "../errors.ts";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
 import { isFloatDType } from "../formats/float.ts";
+import { savedModulePath } from "./saved-modules.ts";
 
 /** The tensors of one module. */
 export interface LoraTensors {
@@ -18,6 +19,7 @@ export interface LoraTensors {
 
 type Part = keyof LoraTensors;
 
+const LORA = /\.lora_/;
 const PREFIX = "base_model.model.";
 const PARTS: ReadonlyMap<string, Part> = new Map([
   ["lora_A weight", "a"],
@@ -40,16 +42,33 @@ const LOGIT = /^(.+)\.lora_learnable_weights(?:\.[^.]+)?$/;
 /** Training state that inference does not read. */
 const IGNORED = /\.lora_monteclora_sampler\./;
 
+/** What an adapter file holds, by module path. */
+export interface AdapterTensors {
+  readonly lora: ReadonlyMap<string, LoraTensors>;
+  /** Weights of whole modules (`modules_to_save`). */
+  readonly saved: ReadonlyMap<string, TensorInfo>;
+}
+
 /**
  * Groups an adapter file's tensors by module path (without `base_model.model.`), in the file's order. Names may carry the
  * adapter's name: `….lora_A.default.weight`.
- * @throws TureenError `ADAPTER_UNSUPPORTED` for tensors of other methods and for whole modules; `ADAPTER_MISMATCH` for
+ * @throws TureenError `ADAPTER_UNSUPPORTED` for tensors of other methods and for whole modules that the config does not list; `ADAPTER_MISMATCH` for
  *   duplicates, a factor without its partner, or no tensors; `FORMAT_UNSUPPORTED` for types other than floats
  */
-export function groupLoraTensors(checkpoint: Checkpoint): Map<string, LoraTensors> {
+export function groupTensors(
+  checkpoint: Checkpoint,
+  modulesToSave: readonly string[],
+): AdapterTensors {
+  const saved = new Map<string, TensorInfo>();
   const modules = new Map<string, Partial<Record<Part, TensorInfo>>>();
   for (const tensor of checkpoint.tensors.values()) {
     if (IGNORED.test(tensor.name)) continue;
+    const whole = savedModulePath(withoutPrefix(tensor.name), modulesToSave);
+    if (whole !== undefined && !LORA.test(tensor.name)) {
+      checkType(tensor);
+      addSaved(saved, whole, tensor, checkpoint);
+      continue;
+    }
     const { path, part } = parseName(tensor);
     checkType(tensor);
     const parts = modules.get(path) ?? {};
@@ -63,7 +82,7 @@ export function groupLoraTensors(checkpoint: Checkpoint): Map<string, LoraTensor
     }
     parts[part] = tensor;
   }
-  if (modules.size === 0) {
+  if (modules.size + saved.size === 0) {
     throw new TureenError("ADAPTER_MISMATCH", "the adapter has no tensors", {
       where: checkpoint.name,
     });
@@ -73,7 +92,31 @@ export function groupLoraTensors(checkpoint: Checkpoint): Map<string, LoraTensor
     if (a === undefined || b === undefined) throw unpaired(path, a === undefined, checkpoint);
     pairs.set(path, { a, b, bias, logit });
   }
-  return pairs;
+  const twice = [...saved.keys()].find((path) => pairs.has(path));
+  if (twice !== undefined) {
+    throw new TureenError("ADAPTER_MISMATCH", "a module is both saved whole and adapted by LoRA", {
+      found: twice,
+      where: checkpoint.name,
+    });
+  }
+  return { lora: pairs, saved };
+}
+
+function addSaved(
+  saved: Map<string, TensorInfo>,
+  path: string,
+  tensor: TensorInfo,
+  checkpoint: Checkpoint,
+): void {
+  const other = saved.get(path);
+  if (other !== undefined) {
+    throw new TureenError("ADAPTER_MISMATCH", "two tensors are parts of one saved module", {
+      expected: "its weight alone",
+      found: `${other.name} and ${tensor.name}`,
+      where: checkpoint.name,
+    });
+  }
+  saved.set(path, tensor);
 }
 
 function parseName({ name, file }: TensorInfo): { path: string; part: Part } {

@@ -9,7 +9,8 @@ import type { LinearInfo } from "../model/config.ts";
 import { readJson } from "../sources/open.ts";
 import type { FileSet, ReadOptions } from "../sources/source.ts";
 import { type AdapterModule, checkAgainstBase } from "./adapter-check.ts";
-import { groupLoraTensors, type LoraTensors } from "./adapter-tensors.ts";
+import { groupTensors, type LoraTensors } from "./adapter-tensors.ts";
+import { checkSavedModules, differenceFactors } from "./saved-modules.ts";
 
 export type { AdapterModule } from "./adapter-check.ts";
 
@@ -38,6 +39,11 @@ export interface Adapter {
    */
   readCatLogits(options?: ReadOptions): Promise<ReadonlyMap<string, number>>;
   close(): Promise<void>;
+}
+
+export interface OpenAdapterOptions extends ReadOptions {
+  /** The base's weight of a linear layer, f32 [rows, cols]: asked for when the adapter saved that module whole. */
+  readonly readBase?: ((path: string) => Promise<Float32Array>) | undefined;
 }
 
 /** An adapter's two files, opened without a base model. */
@@ -98,18 +104,28 @@ async function weightsMissing(files: FileSet, options?: ReadOptions): Promise<Tu
 export async function openAdapter(
   files: FileSet,
   linears: readonly LinearInfo[],
-  options?: ReadOptions,
+  options?: OpenAdapterOptions,
 ): Promise<Adapter> {
   const { config, configFile, checkpoint } = await openAdapterFiles(files, options);
   try {
-    refuseSavedModules(config, configFile);
-    const tensors = groupLoraTensors(checkpoint);
-    const modules = checkAgainstBase({ config, configFile, tensors, linears, where: files.name });
+    const { lora: tensors, saved } = groupTensors(checkpoint, config.modulesToSave);
+    const where = files.name;
+    const found = new Map([
+      ...checkAgainstBase({ config, configFile, tensors, linears, where }),
+      ...checkSavedModules(saved, linears, where),
+    ]);
+    const modules = inModelOrder(found, linears);
     return {
       source: files.name,
       config,
       modules,
-      readModule: (path, options) => readModule(checkpoint, tensors.get(path), path, options),
+      readModule: async (path, reading) => {
+        const whole = saved.get(path);
+        if (whole === undefined) return readModule(checkpoint, tensors.get(path), path, reading);
+        const weight = await readFactor(checkpoint, whole, reading);
+        const base = await (options?.readBase ?? noBase)(path);
+        return differenceFactors(weight, base, modules.get(path)!.cols);
+      },
       readCatLogits: (options) => readCatLogits(checkpoint, tensors, options),
       close: () => checkpoint.close(),
     };
@@ -119,18 +135,19 @@ export async function openAdapter(
   }
 }
 
-function refuseSavedModules({ modulesToSave }: PeftConfig, where: string): void {
-  if (modulesToSave.length === 0) return;
-  throw new TureenError(
-    "ADAPTER_UNSUPPORTED",
-    "adapters that replace whole modules are not supported",
-    {
-      expected: "modules_to_save: null",
-      found: `modules_to_save: ${JSON.stringify(modulesToSave).slice(0, 80)}`,
-      where,
-      hint: "Merge it into its base model with PEFT, or train it without modules_to_save.",
-    },
-  );
+function inModelOrder(
+  modules: ReadonlyMap<string, AdapterModule>,
+  linears: readonly LinearInfo[],
+): Map<string, AdapterModule> {
+  const known = linears.flatMap(({ path }) => modules.get(path) ?? []);
+  return new Map(known.map((module) => [module.path, module]));
+}
+
+async function noBase(path: string): Promise<Float32Array> {
+  throw new TureenError("ADAPTER_UNSUPPORTED", "a saved module is read beside its base weight", {
+    found: `modules_to_save: ${path}`,
+    hint: "Load the adapter into its base model.",
+  });
 }
 
 async function readModule(

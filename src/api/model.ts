@@ -9,7 +9,7 @@ import { type LearnedSoup, type LearnSoupOptions, learnSoup } from "../learn/lea
 import { listLinears, type ModelConfig } from "../model/config.ts";
 import type { Decoder } from "../model/decoder.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import type { DecoderWeights } from "../model/weights.ts";
+import { type DecoderWeights, readLinear } from "../model/weights.ts";
 import { checkFoldable, foldedSource, readFoldParts } from "../soup/fold.ts";
 import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
 import { fingerprintBase } from "../soup/identity.ts";
@@ -120,7 +120,11 @@ export class Model {
     const { name, signal } = options ?? {};
     this.#adapters.checkName(name);
     const files = await openFileSet(source, { signal });
-    const adapter = await openAdapter(files, [...this.#adapters.linears.values()], { signal });
+    const { checkpoint } = this.#parts;
+    const adapter = await openAdapter(files, [...this.#adapters.linears.values()], {
+      signal,
+      readBase: (path) => readLinear(checkpoint, this.config, path),
+    });
     try {
       const add = () => this.#adapters.add(name, adapter, files, { signal });
       return describeAdapter(await this.#queue.run(add));

@@ -5,6 +5,7 @@ import type { Segment, SegmentData } from "../backend/backend.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { openCheckpoint } from "../formats/open-checkpoint.ts";
 import { listLinears, type ModelConfig } from "../model/config.ts";
+import { readLinear } from "../model/weights.ts";
 import { checkFoldable } from "../soup/fold.ts";
 import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
 import { fingerprintBase } from "../soup/identity.ts";
@@ -54,7 +55,9 @@ export class Workbench {
   async loadAdapter(source: FileSetInput, { name }: { name: string }): Promise<AdapterInfo> {
     this.#adapters.checkName(name);
     const files = await openFileSet(source);
-    const adapter = await openAdapter(files, [...this.#adapters.linears.values()]);
+    const adapter = await openAdapter(files, [...this.#adapters.linears.values()], {
+      readBase: (path) => readLinear(this.checkpoint, this.config, path),
+    });
     try {
       return describeAdapter(await this.#adapters.add(name, adapter, files));
     } catch (error) {

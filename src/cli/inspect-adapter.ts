@@ -1,6 +1,6 @@
 // tureen inspect, for adapters: ranks, scalings and targets by kind of linear layer; with a base, whether it fits.
 import { openAdapter, openAdapterFiles } from "../adapters/adapter.ts";
-import { groupLoraTensors } from "../adapters/adapter-tensors.ts";
+import { groupTensors, type LoraTensors } from "../adapters/adapter-tensors.ts";
 import { readConfig } from "../api/read-config.ts";
 import { listLinears } from "../model/config.ts";
 import { openFileSet, readJson } from "../sources/open.ts";
@@ -16,16 +16,13 @@ export async function inspectAdapter(
   try {
     const { config, checkpoint } = await openAdapterFiles(files);
     try {
+      const { lora, saved } = groupTensors(checkpoint, config.modulesToSave);
       const facts = {
         ...said,
         ...describeTensors(checkpoint),
-        modules: groupByKind(groupLoraTensors(checkpoint)),
+        modules: groupByKind(lora),
+        ...(saved.size > 0 && { "saved whole": [...saved.keys()].join(", ") }),
       };
-      if (config.modulesToSave.length > 0) {
-        const message = `modules_to_save is not supported: ${config.modulesToSave.join(", ")}`;
-        const problem = { code: "ADAPTER_UNSUPPORTED", message };
-        return { path, kind: "adapter", supported: false, problem, facts };
-      }
       if (base === undefined) return { path, kind: "adapter", supported: true, facts };
       try {
         const modules = await checkAgainst(files, base);
@@ -73,7 +70,7 @@ async function describeConfig(files: FileSet): Promise<Record<string, unknown>> 
 
 /** Modules by their last name: how many, which ranks and shapes. */
 function groupByKind(
-  modules: ReturnType<typeof groupLoraTensors>,
+  modules: ReadonlyMap<string, LoraTensors>,
 ): { module: string; count: number; rank: string; "in → out": string }[] {
   const kinds = new Map<string, { count: number; ranks: Set<number>; shapes: Set<string> }>();
   for (const [path, { a, b }] of modules) {

@@ -5,8 +5,16 @@ import { listLinears, type ModelConfig } from "./config.ts";
 
 const PREFIX = "model.";
 
+/** [vocabSize, hiddenSize] */
+export const EMBEDDING = "model.embed_tokens.weight";
+
 /** Tensors of old files that only repeat what the config says. */
 const REDUNDANT = /\.rotary_emb\.inv_freq$/;
+
+/** The tensor of a linear layer's weight; with tied embeddings `lm_head` has none of its own. */
+export function linearTensor(path: string, { tieWordEmbeddings }: ModelConfig): string {
+  return path === "lm_head" && tieWordEmbeddings ? EMBEDDING : `${path}.weight`;
+}
 
 /** The expected tensors of a config, matched against a checkpoint's. */
 export class TensorNames {
@@ -74,7 +82,7 @@ export class TensorNames {
 function expectedTensors(config: ModelConfig): Map<string, readonly number[]> {
   const { hiddenSize, vocabSize } = config;
   const expected = new Map<string, readonly number[]>();
-  expected.set("model.embed_tokens.weight", [vocabSize, hiddenSize]);
+  expected.set(EMBEDDING, [vocabSize, hiddenSize]);
   for (let layer = 0; layer < config.layers; layer++) {
     expected.set(`model.layers.${layer}.input_layernorm.weight`, [hiddenSize]);
     expected.set(`model.layers.${layer}.post_attention_layernorm.weight`, [hiddenSize]);

@@ -12,7 +12,7 @@ import { TureenError, throwIfAborted } from "../errors.ts";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
 import { isFloatDType, toFloat32 } from "../formats/float.ts";
 import { type LinearInfo, listLinears, type ModelConfig } from "./config.ts";
-import { TensorNames } from "./tensor-names.ts";
+import { EMBEDDING, linearTensor, TensorNames } from "./tensor-names.ts";
 
 /** One linear layer's packed weight. */
 export interface LinearWeights {
@@ -114,6 +114,19 @@ export function tensorSource(
   };
 }
 
+/**
+ * A linear layer's weight as the checkpoint holds it, f32 [rows, cols]. With tied embeddings, `lm_head` is the embedding.
+ */
+export async function readLinear(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  path: string,
+): Promise<Float32Array> {
+  const { name } = new TensorNames(checkpoint, config).find(linearTensor(path, config));
+  const source = tensorSource(checkpoint, name);
+  return toFloat32(await source.read(0, source.rows), source.dtype);
+}
+
 class Loader {
   readonly #checkpoint: Checkpoint;
   readonly #config: ModelConfig;
@@ -147,7 +160,7 @@ class Loader {
     const config = this.#config;
     this.#names.check();
     this.#bytesTotal = this.#names.totalBytes();
-    const embedding = await this.#matrix("model.embed_tokens.weight");
+    const embedding = await this.#matrix(EMBEDDING);
     const linears = new Map<string, LinearWeights>();
     for (const info of listLinears(config))
       linears.set(info.path, await this.#linear(info, embedding));
@@ -183,9 +196,8 @@ class Loader {
   }
 
   async #linear(info: LinearInfo, embedding: Matrix): Promise<LinearWeights> {
-    const tied = info.path === "lm_head" && this.#config.tieWordEmbeddings;
-    const name = tied ? "model.embed_tokens.weight" : `${info.path}.weight`;
-    const matrix = tied ? embedding : await this.#matrix(name);
+    const name = linearTensor(info.path, this.#config);
+    const matrix = name === EMBEDDING ? embedding : await this.#matrix(name);
     const biasName = `${info.path}.bias`;
     const bias = this.#names.expects(biasName) ? await this.#vector(biasName) : undefined;
     const found = this.#names.find(name).name;

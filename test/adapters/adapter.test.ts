@@ -111,6 +111,67 @@ async function makeAdapter(
   });
 }
 
+describe("modules_to_save", () => {
+  const config = { modules_to_save: ["lm_head"] };
+  const saved = Array.from({ length: 40 }, (_, i) => i / 8);
+  const base = Float32Array.from({ length: 40 }, (_, i) => 3 - i / 4);
+
+  test.each([
+    "base_model.model.lm_head.weight",
+    "base_model.model.lm_head.modules_to_save.weight",
+    "base_model.model.lm_head.modules_to_save.default.weight",
+  ])("%s is a segment of full rank: W' = W + B A", async (name) => {
+    const tensors = { ...makeTensors(), [name]: { shape: [10, 4], values: saved } };
+    const adapter = await openAdapter(await makeAdapter(config, tensors), linears, {
+      readBase: async (path) => {
+        expect(path).toBe("lm_head");
+        return base;
+      },
+    });
+    expect([...adapter.modules.keys()].at(-1)).toBe("lm_head");
+    expect(adapter.modules.get("lm_head")).toMatchObject({ rank: 4, scaling: 1, rows: 10 });
+    const { a, b } = await adapter.readModule("lm_head");
+    for (let row = 0; row < 10; row++) {
+      for (let col = 0; col < 4; col++) {
+        let sum = base[row * 4 + col]!;
+        for (let r = 0; r < 4; r++) sum += b[row * 4 + r]! * a[r * 4 + col]!;
+        expect(sum).toBe(saved[row * 4 + col]);
+      }
+    }
+  });
+
+  test("needs the base to be read", async () => {
+    const tensors = { ...makeTensors(), "base_model.model.lm_head.weight": { shape: [10, 4] } };
+    const adapter = await openAdapter(await makeAdapter(config, tensors), linears);
+    await expect(adapter.readModule("lm_head")).rejects.toMatchObject({
+      code: "ADAPTER_UNSUPPORTED",
+    });
+  });
+
+  test.each([
+    ["another shape", { "base_model.model.lm_head.weight": { shape: [12, 4] } }],
+    [
+      "two names for one module",
+      {
+        "base_model.model.lm_head.weight": { shape: [10, 4] },
+        "base_model.model.lm_head.modules_to_save.weight": { shape: [10, 4] },
+      },
+    ],
+    [
+      "a module saved and adapted",
+      {
+        "base_model.model.lm_head.weight": { shape: [10, 4] },
+        "base_model.model.lm_head.lora_A.weight": { shape: [2, 4] },
+        "base_model.model.lm_head.lora_B.weight": { shape: [10, 2] },
+      },
+    ],
+  ])("refuses %s", async (_, more) => {
+    const files = await makeAdapter(config, { ...makeTensors(), ...more });
+    await expect(openAdapter(files, linears)).rejects.toMatchObject({ code: "ADAPTER_MISMATCH" });
+    expect(files.opened.size).toBe(0);
+  });
+});
+
 describe("a good adapter", () => {
   test("lists its modules in model order and reads their factors", async () => {
     const reversed = Object.fromEntries(Object.entries(makeTensors()).reverse());
@@ -317,10 +378,11 @@ describe("refused, and nothing stays open", () => {
     ],
     ["a whole module", {}, plus("base_model.model.lm_head.weight", [10, 4])],
     [
-      "modules_to_save",
-      { modules_to_save: ["lm_head"] },
-      plus("base_model.model.lm_head.weight", [10, 4]),
+      "a saved embedding",
+      { modules_to_save: ["embed_tokens"] },
+      plus("base_model.model.model.embed_tokens.weight", [10, 4]),
     ],
+    ["a saved bias", { modules_to_save: ["lm_head"] }, plus("base_model.model.lm_head.bias", [10])],
     ["a bias of the base", { bias: "all" }, plus(`${Q0}.bias`, [6])],
     ["an unusable regular expression", { target_modules: "(q_proj" }, good],
     ["a regular expression beyond us", { target_modules: "(.)\\1_proj" }, good],
