@@ -12,7 +12,9 @@ const { targets } = JSON.parse(await readFile(new URL("asconfig.json", root), "u
 async function isFresh(output) {
   const inputs = (await readdir(new URL("assembly/", root))).map((name) => `assembly/${name}`);
   inputs.push("asconfig.json", "scripts/build-wasm.mjs", "package-lock.json");
-  const times = await Promise.all(inputs.map(async (name) => (await stat(new URL(name, root))).mtimeMs));
+  const times = await Promise.all(
+    inputs.map(async (name) => (await stat(new URL(name, root))).mtimeMs),
+  );
   const made = await stat(output).catch(() => undefined);
   return made !== undefined && made.mtimeMs >= Math.max(...times);
 }

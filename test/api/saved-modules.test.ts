@@ -66,6 +66,7 @@ test.each(["reference", "wasm"] as const)("lm_head saved whole, on %s", async (b
     plain.map((value, i) => (value + expected[i]!) / 2),
     bound,
   );
+  await checkpoint.close();
   await changed.dispose();
   await base.dispose();
 });
