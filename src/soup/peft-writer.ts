@@ -91,16 +91,19 @@ const OVERFLOW: Readonly<Record<WrittenDType, number>> = {
 
 /**
  * As bytes of a type.
- * @throws TureenError `SOUP_INVALID` if a number would become infinite
+ * @throws TureenError `SOUP_INVALID` if a number would become infinite; `WEIGHTS_NOT_FINITE` if one is not a number
  */
-export function encodeFinite(
-  values: Float32Array,
-  dtype: WrittenDType,
-  where: string,
-): Uint8Array {
+export function encodeFinite(values: Float32Array, dtype: WrittenDType, where: string): Uint8Array {
   const limit = OVERFLOW[dtype];
   const at = values.findIndex((value) => !(Math.abs(value) < limit));
   if (at < 0) return fromFloat32(values, dtype);
+  if (Number.isNaN(values[at])) {
+    throw new TureenError("WEIGHTS_NOT_FINITE", "weights are not all finite", {
+      found: `NaN at element ${at}`,
+      where,
+      hint: "Its training has diverged, or the file is damaged.",
+    });
+  }
   throw new TureenError("SOUP_INVALID", `a merged weight is too large for ${dtype}`, {
     expected: `magnitudes below ${limit}`,
     found: String(values[at]),
@@ -139,10 +142,7 @@ function createConfig(
 }
 
 /** Short names where they mean exactly these modules, else full paths. PEFT matches a list by whole path or its ending. */
-function targetModules(
-  modules: readonly ModuleToWrite[],
-  linears: Iterable<LinearInfo>,
-): string[] {
+function targetModules(modules: readonly ModuleToWrite[], linears: Iterable<LinearInfo>): string[] {
   const names = new Set(modules.map(({ linear }) => linear.name));
   const meant = [...linears].filter(({ name }) => names.has(name));
   if (meant.length === modules.length) return [...names];
