@@ -7,6 +7,12 @@ export {
   type GenerationTimings,
 } from "./api/generation.ts";
 export { type LoadModelOptions, type LoadProgress, loadModel } from "./api/load-model.ts";
+export {
+  type AdapterToMerge,
+  type MergeAdaptersOptions,
+  type MergedAdapterInfo,
+  mergeAdapters,
+} from "./api/merge.ts";
 export type { LoadAdapterOptions, LogitsOptions, Model } from "./api/model.ts";
 export type { Prompt } from "./api/text-tools.ts";
 export type { WeightType } from "./backend/backend.ts";
@@ -28,6 +34,10 @@ export type { DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer } from "./m
 export type { FoldModelOptions } from "./soup/fold-model.ts";
 export type { AdapterIdentity, BaseIdentity } from "./soup/identity.ts";
 export type { LoadSoupOptions } from "./soup/load-recipe.ts";
+export type { MergeSpec } from "./soup/merge/plan-soup.ts";
+export type { MergeReport } from "./soup/merge/write-adapter.ts";
+export type { MergeMethod, MergeOption, MergeOptions } from "./soup/methods/method.ts";
+export { MERGE_METHODS } from "./soup/methods/methods.ts";
 export { parseRecipe, type SoupRecipe, serializeRecipe } from "./soup/recipe.ts";
 export type { Soup } from "./soup/soup.ts";
 export type { SoupWeight, SoupWeights } from "./soup/weights.ts";

@@ -15,6 +15,7 @@ import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
 import { fingerprintBase } from "../soup/identity.ts";
 import { type LoadSoupOptions, loadRecipe } from "../soup/load-recipe.ts";
 import { LoadedAdapters } from "../soup/loaded-adapters.ts";
+import type { MergeSpec } from "../soup/merge/plan-soup.ts";
 import type { SoupRecipe } from "../soup/recipe.ts";
 import { readReleasedCat } from "../soup/released-cat.ts";
 import { Soup } from "../soup/soup.ts";
@@ -24,6 +25,7 @@ import { type FileSink, openFileSink } from "../sources/sink.ts";
 import type { FileSet } from "../sources/source.ts";
 import { type AdapterInfo, describeAdapter, describeModel, type ModelInfo } from "./describe.ts";
 import { type GenerateTextOptions, Generation } from "./generation.ts";
+import { type MergedAdapterInfo, mergeLoaded } from "./merge.ts";
 import { RunQueue } from "./run-queue.ts";
 import { type Prompt, type TextTools, tokenizePrompt } from "./text-tools.ts";
 
@@ -104,6 +106,11 @@ export class Model {
     return this.#parts.text.tokenizer;
   }
 
+  /** @internal tokenizer and chat template */
+  get text(): TextTools {
+    return this.#parts.text;
+  }
+
   /** In load order. */
   get adapters(): readonly AdapterInfo[] {
     return this.#adapters.list().map(describeAdapter);
@@ -172,6 +179,20 @@ export class Model {
   async loadSoup(recipe: SoupRecipe | unknown, options: LoadSoupOptions = {}): Promise<Soup> {
     this.#checkDisposed();
     return loadRecipe(recipe, this.#adapters, options);
+  }
+
+  /**
+   * Merges loaded adapters into a new one, by any method that gives a low-rank result: computed once, then an adapter like any
+   * other, which soups can use. `cat` is what soups do without merging.
+   * @throws TureenError `ADAPTER_DUPLICATE`, `OPTION_INVALID`, `SOUP_INVALID`, `ADAPTER_MISMATCH`, `ADAPTER_UNSUPPORTED`,
+   * `ADAPTER_NOT_FOUND`, `OUT_OF_MEMORY`, `ABORTED`
+   */
+  async merge(spec: MergeSpec, options: LoadAdapterOptions): Promise<MergedAdapterInfo> {
+    this.#checkDisposed();
+    const { name, signal } = options ?? {};
+    this.#adapters.checkName(name);
+    const { files, report } = await mergeLoaded(this.#adapters, spec, name, { signal });
+    return { ...(await this.loadAdapter(files, options)), ...report };
   }
 
   /**

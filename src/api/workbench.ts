@@ -11,6 +11,8 @@ import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
 import { fingerprintBase } from "../soup/identity.ts";
 import { type LoadSoupOptions, loadRecipe } from "../soup/load-recipe.ts";
 import { LoadedAdapters } from "../soup/loaded-adapters.ts";
+import type { MergePlan } from "../soup/merge/plan.ts";
+import { type MergeSpec, planSoupMerge } from "../soup/merge/plan-soup.ts";
 import { readReleasedCat } from "../soup/released-cat.ts";
 import { Soup } from "../soup/soup.ts";
 import type { SoupWeights } from "../soup/weights.ts";
@@ -64,6 +66,15 @@ export class Workbench {
       await adapter.close();
       throw error;
     }
+  }
+
+  get adapters(): LoadedAdapters {
+    return this.#adapters;
+  }
+
+  /** Lays out a merge of loaded adapters. */
+  planMerge(spec: MergeSpec): MergePlan {
+    return planSoupMerge(this.#adapters, spec);
   }
 
   /** As `Model.soup`. */
