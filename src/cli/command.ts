@@ -8,6 +8,8 @@ export interface Command {
   readonly summary: string;
   /** Text of `tureen NAME --help`, without the name and summary. */
   readonly help: string;
+  /** Whether it takes arguments besides flags. */
+  readonly takesArguments?: boolean;
   readonly flags: NonNullable<ParseArgsConfig["options"]>;
   run(flags: Flags, positionals: readonly string[]): Promise<void>;
 }

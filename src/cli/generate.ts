@@ -28,6 +28,7 @@ Without PROMPT, the prompt is read from standard input.
   --json                  print { text, tokenIds, promptTokenIds, finishReason, soup, backend, timings }
 ${SAMPLING_HELP}
 ${MODEL_HELP}`,
+  takesArguments: true,
   flags: {
     ...MODEL_FLAGS,
     ...SAMPLING_FLAGS,

@@ -21,6 +21,7 @@ PATH is the folder of a model or adapter, or a soup.json. Only headers are read.
   --model DIR             the base that adapters are checked against
   --adapter NAME=DIR, --soup FILE   more ways to name what to inspect
   --json                  print an array with one object per PATH`,
+  takesArguments: true,
   flags: {
     model: { type: "string" },
     adapter: { type: "string", multiple: true },

@@ -64,8 +64,7 @@ function parse(
   };
   try {
     const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
-    const takesNone = command.name !== "generate" && command.name !== "inspect";
-    if (takesNone && positionals.length > 0) {
+    if (command.takesArguments !== true && positionals.length > 0) {
       throw new UsageError(`unexpected argument "${positionals[0]}"`);
     }
     return { flags: values as Flags, positionals };

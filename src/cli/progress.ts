@@ -14,10 +14,11 @@ const STYLE: Options = {
 };
 
 /** What is counted. */
-export type ProgressUnit = "MiB" | "questions" | "steps";
+export type ProgressUnit = "MiB" | "layers" | "questions" | "steps";
 
 const SCALES: Readonly<Record<ProgressUnit, number>> = {
   MiB: 1024 * 1024,
+  layers: 1,
   questions: 1,
   steps: 1,
 };

@@ -64,6 +64,16 @@ export function parseInteger(text: string, where: string, min: number): number {
   throw new UsageError(`${where}: expected an integer of at least ${min}, found "${text}"`);
 }
 
+/** `5GB`, `200kB`, `1000` → bytes; powers of ten, as transformers counts. */
+export function parseBytes(text: string | undefined, where: string): number | undefined {
+  if (text === undefined) return undefined;
+  const [, digits, unit = ""] = /^(\d+)\s*(|B|kB|KB|MB|GB|TB)$/.exec(text.trim()) ?? [];
+  const scale = { "": 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 }[unit.toUpperCase()];
+  const value = Number(digits) * (scale ?? Number.NaN);
+  if (Number.isSafeInteger(value) && value >= 1) return value;
+  throw new UsageError(`${where}: expected a size like 5GB or 200MB, found "${text}"`);
+}
+
 /** `NAME=REST` → [NAME, REST]. */
 export function parsePair(text: string, where: string, shape: string): [string, string] {
   const at = text.indexOf("=");
