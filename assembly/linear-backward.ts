@@ -15,7 +15,7 @@ export const WEIGHT_Q4: i32 = 2;
  * w        packed weights [rows, cols] of `type`
  * dy       [n, dyStride] f32, dyStride in elements; the first `rows` of each count
  * mode     STORE or ADD
- * scratch  per thread: 128 bytes, and rows rounded up to 8 × 32 bytes
+ * scratch  scratchBytes per thread: 128, and rows rounded up to 8 × 32
  * Split over threads by columns.
  */
 export function linear_backward(
@@ -29,10 +29,11 @@ export function linear_backward(
   cols: i32,
   mode: i32,
   scratch: usize,
+  scratchBytes: i32,
   tid: i32,
   threads: i32,
 ): void {
-  const tile = scratch + usize(tid) * (128 + (usize((rows + 7) & ~7) << 5));
+  const tile = scratch + usize(tid) * scratchBytes;
   const columns = tile + 128;
   const groups = (cols + 7) >> 3;
   const stride = usize(dyStride) << 2;

@@ -235,6 +235,7 @@ function execute_backward(c: usize, tid: i32, threads: i32): void {
         int(c, 7),
         int(c, 8),
         ptr(c, 9),
+        int(c, 10),
         tid,
         threads,
       );

@@ -33,6 +33,12 @@ interface EntryGradient {
   readonly g: number;
 }
 
+/** Scratch memory of every thread: thread t's lies t × nBytes behind the offset. */
+interface ThreadRoom {
+  readonly offset: number;
+  readonly nBytes: number;
+}
+
 export class WasmGradients implements Gradients {
   readonly #recorder: Recorder;
 
@@ -82,18 +88,27 @@ export class WasmGradients implements Gradients {
     const to = this.#at(dX) + row * cols * 4;
     const from = this.#at(x) + row * cols * 4;
     const entries = this.#placeEntries(products, n, cols);
+    const room = this.#threadRoom(products);
 
     let mode: number = accumulate ? Mode.add : Mode.store;
     for (const { dOut, weight } of products) {
-      this.#transposed(to, this.#recorder.handles.get(weight), this.#at(dOut), dOut.cols, n, mode);
+      this.#transposed(
+        to,
+        this.#recorder.handles.get(weight),
+        this.#at(dOut),
+        dOut.cols,
+        n,
+        mode,
+        room,
+      );
       mode = Mode.add;
     }
     for (const { segment, dOut, u } of entries) {
-      this.#transposed(u, segment.b, this.#at(dOut), dOut.cols, n, Mode.store);
+      this.#transposed(u, segment.b, this.#at(dOut), dOut.cols, n, Mode.store, room);
     }
     commands.meet();
     for (const { segment, u, g } of entries) {
-      this.#transposed(g, segment.a, u, segment.rank, n, Mode.store);
+      this.#transposed(g, segment.a, u, segment.rank, n, Mode.store, room);
     }
     commands.meet();
     const sums = this.#at(dM);
@@ -215,11 +230,38 @@ export class WasmGradients implements Gradients {
     stride: number,
     n: number,
     mode: number,
+    room: ThreadRoom,
   ): void {
-    const { commands, push, scratch, threads } = this.#recorder;
-    const room = scratch.get("unpacked", threads * (128 + Math.ceil(rows / 8) * 256));
-    push(Op.linearBackward, out, offset, TYPES[type], dY, stride, n, rows, cols, mode, room);
+    const { commands, push } = this.#recorder;
+    push(
+      Op.linearBackward,
+      out,
+      offset,
+      TYPES[type],
+      dY,
+      stride,
+      n,
+      rows,
+      cols,
+      mode,
+      room.offset,
+      room.nBytes,
+    );
     commands.joinNext();
+  }
+
+  /**
+   * Room for 8 unpacked columns per thread, the same for every product of a call: threads run through the products at their own
+   * pace, and each must stay within its own room.
+   */
+  #threadRoom(products: readonly LinearGradient[]): ThreadRoom {
+    const { scratch, threads } = this.#recorder;
+    const heights = products.flatMap(({ weight, bank }) => [
+      weight.rows,
+      ...bank.map(({ segment }) => segment.rank),
+    ]);
+    const nBytes = 128 + Math.ceil(Math.max(...heights) / 8) * 256;
+    return { offset: scratch.get("unpacked", threads * nBytes), nBytes };
   }
 
   #placeEntries(
@@ -237,9 +279,6 @@ export class WasmGradients implements Gradients {
       })),
     );
     if (found.length === 0) return [];
-    // The largest first request keeps scratch from moving under commands that are already recorded.
-    const rows = Math.max(...found.map(({ segment }) => segment.rows));
-    scratch.get("unpacked", this.#recorder.threads * (128 + Math.ceil(rows / 8) * 256));
     const ranks = found.reduce((sum, { segment }) => sum + segment.rank, 0);
     let u = scratch.get("u", n * ranks * 4 + found.length * 16);
     let g = scratch.get("g", found.length * (n * cols * 4 + 16));
