@@ -6,6 +6,7 @@ import { nearestNames } from "../soup/nearest-names.ts";
 import { benchCommand } from "./bench.ts";
 import { chatCommand } from "./chat.ts";
 import type { Command } from "./command.ts";
+import { compareCommand } from "./compare.ts";
 import { foldCommand } from "./fold.ts";
 import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
@@ -23,6 +24,7 @@ const COMMANDS: readonly Command[] = [
   learnCommand,
   mergeCommand,
   foldCommand,
+  compareCommand,
   logitsCommand,
   benchCommand,
   kitchenCommand,
