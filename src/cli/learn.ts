@@ -39,7 +39,7 @@ best so far.
   --parametrization P     softmax-k (default: weights sum to the number of adapters), softmax (to 1), free
   --granularity G         linear (default), layer, module-type, global: what has its own weights
   --scored S              completions (default), all: what is predicted
-  --average A             token (default), example: what the loss counts alike
+  --average A             example (default), token: what the loss counts alike
   --epochs N              default 1
   --batch-size N          examples per step, default 6
   --learning-rate X       default 0.03 (softmax 0.1)

@@ -14,7 +14,7 @@ export interface HyperParameters {
   readonly parametrization: Parametrization;
   /** What has weights of its own. Default `linear`: every linear layer */
   readonly granularity: Granularity;
-  /** Whether the loss counts every token alike, or every example. Default `token` */
+  /** Whether the loss counts every example alike, or every token. Default `example` */
   readonly average: "token" | "example";
   /** What is predicted: completions and assistant turns (and whole texts), or every token. Default `completions` */
   readonly scored: "completions" | "all";
@@ -66,7 +66,7 @@ export function resolveHyperParameters(
   const resolved: HyperParameters = {
     parametrization,
     granularity: given.granularity ?? "linear",
-    average: given.average ?? "token",
+    average: given.average ?? "example",
     scored: given.scored ?? "completions",
     truncation: given.truncation ?? Math.min(256, maxTokens),
     fraction: given.fraction ?? 1,

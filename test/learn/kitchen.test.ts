@@ -69,8 +69,9 @@ describe.runIf(canLearn)("learned CAT on the kitchen", { timeout: 300_000 }, () 
     const uniform = await composed(model, model.soup({ knowledge: 1, format: 1 }));
     const { soup } = await model.learnSoup(options);
     const learned = await composed(model, soup);
-    console.log("scales", uniform, learned);
-    expect(learned).toBeGreaterThan(uniform);
+    // Measured: 27 % uniform, 92 % learned. Uniform weights must fail, learned ones be as good as with agreeing scales.
+    expect(uniform).toBeLessThan(40);
+    expect(learned).toBeGreaterThanOrEqual(93.8 - 4);
     await model.dispose();
   });
 
