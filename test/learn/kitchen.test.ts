@@ -5,17 +5,12 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { loadModel } from "../../src/api/load-model.ts";
 import type { Model } from "../../src/api/model.ts";
-import { createWasmBackend } from "../../src/backend/wasm/create.ts";
 import type { LearnSoupOptions } from "../../src/learn/learn-soup.ts";
 import { serializeRecipe } from "../../src/soup/recipe.ts";
 import type { Soup } from "../../src/soup/soup.ts";
 import { readJsonFile } from "../support/models.ts";
 
 const kitchen = fileURLToPath(new URL("../../demo/kitchen", import.meta.url));
-
-const probe = await createWasmBackend({ threads: 1 });
-const canLearn = probe.gradients !== undefined;
-await probe.dispose();
 
 const data = ["skill_a_knowledge.jsonl", "skill_b_format.jsonl"].map((name) => ({
   name,
@@ -53,7 +48,7 @@ async function composed(model: Model, soup: Soup): Promise<number> {
 
 const options: LearnSoupOptions = { adapters, data, fraction: 0.05 };
 
-describe.runIf(canLearn)("learned CAT on the kitchen", { timeout: 300_000 }, () => {
+describe("learned CAT on the kitchen", { timeout: 300_000 }, () => {
   test.each([0, 1, 2])("reaches the accuracy of its README, seed %d", async (seed) => {
     const model = await loadKitchen(2);
     const { soup, evaluations, bestStep } = await model.learnSoup({ ...options, seed });
@@ -86,5 +81,3 @@ describe.runIf(canLearn)("learned CAT on the kitchen", { timeout: 300_000 }, () 
     expect(recipes[1]).toBe(recipes[0]);
   });
 });
-
-test.skipIf(canLearn)("waits for the backward pass of the wasm backend", () => undefined);
