@@ -29,6 +29,11 @@ export interface LoadModelOptions {
   /** Which build of the wasm kernels, e.g. `relaxed`; for tests and measurements. Default: the fastest that runs here. */
   readonly build?: BackendOptions["build"];
   /**
+   * The kernels as compiled modules, one or several to choose from: `tureen/wasm/relaxed.wasm` and its siblings. Only for hosts
+   * that refuse to compile bytes, such as Cloudflare Workers; everywhere else the package brings its own.
+   */
+  readonly wasm?: BackendOptions["wasm"];
+  /**
    * How weights are held: `none` as f32 (default; exactly the file's values), `q8` in about 9 bits each, `q4` in about 6.
    * Adapters beside q8 and q4 weights are held as q8.
    */
@@ -56,7 +61,7 @@ export async function loadModel(
   source: FileSetInput,
   options: LoadModelOptions = {},
 ): Promise<Model> {
-  const { backend: kind = "auto", threads, build, quantize = "none", signal } = options;
+  const { backend: kind = "auto", threads, build, wasm, quantize = "none", signal } = options;
   if (!QUANTIZE.includes(quantize)) {
     throw new TureenError("OPTION_INVALID", "option quantize is invalid", {
       expected: QUANTIZE.join(", "),
@@ -72,7 +77,7 @@ export async function loadModel(
   let backend: Backend | undefined;
   try {
     checkpoint = await openCheckpoint(files, reading);
-    backend = await createBackend({ backend: kind, threads, build });
+    backend = await createBackend({ backend: kind, threads, build, wasm });
     const weights = await loadWeights(checkpoint, config, backend, {
       quantize,
       signal,

@@ -3,7 +3,7 @@ import { type LoadModelOptions, loadModel } from "../api/load-model.ts";
 import type { Model } from "../api/model.ts";
 import { BUILDS, type Build, hasThreads, supportedBuilds } from "../backend/wasm/builds.ts";
 import { hostThreads } from "../backend/wasm/host-threads.ts";
-import { Random } from "../generate/random.ts";
+import { Random } from "../math/random.ts";
 import type { SoupWeights } from "../soup/weights.ts";
 import type { FileSetInput } from "../sources/open.ts";
 import type { Command } from "./command.ts";

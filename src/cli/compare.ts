@@ -6,7 +6,7 @@ import { type Comparison, compare } from "../compare/compare.ts";
 import { readTask, type Task } from "../compare/evaluate.ts";
 import { NORMALIZERS, type NormalizerName } from "../compare/normalizers.ts";
 import { TureenError } from "../errors.ts";
-import { Random } from "../generate/random.ts";
+import { Random } from "../math/random.ts";
 import type { Command } from "./command.ts";
 import { KITCHEN_DEFAULTS } from "./compare-kitchen.ts";
 import { CONTENDERS_HELP, soupFiles, toContenders } from "./contenders.ts";

@@ -5,7 +5,7 @@ import {
   type TensorToWrite,
   writeSafetensors,
 } from "../formats/safetensors-writer.ts";
-import { Random } from "../generate/random.ts";
+import { Random } from "../math/random.ts";
 import {
   type LinearInfo,
   listLinears,

@@ -2,7 +2,7 @@
 // on a loaded model, whose cache serves both.
 import type { Model } from "../api/model.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
-import { exp, log } from "../generate/exp.ts";
+import { exp, log } from "../math/exp.ts";
 import type { Session } from "../generate/session.ts";
 import type { TrainingExample } from "../learn/backward.ts";
 import { type LearningExample, type LocatedExample, readDataSet } from "../learn/data.ts";

@@ -1,9 +1,9 @@
 // Chooses the next token from logits. Deterministic on every host: IEEE arithmetic, our own exp and log (exp.ts), a specified
 // generator (random.ts), fixed orders of summation and of ties. Knows nothing of text or of models.
 import { TureenError } from "../errors.ts";
-import { exp, log } from "./exp.ts";
+import { exp, log } from "../math/exp.ts";
+import { Random } from "../math/random.ts";
 import { type ResolvedSampling, resolveSampling, type SamplingOptions } from "./options.ts";
-import { Random } from "./random.ts";
 import { selectTop, sortByScore } from "./select-top.ts";
 
 /** A token with the natural logarithm of its probability. */

@@ -2,7 +2,7 @@
 // and adapters frozen. "Learned CAT" of LoRA Soups (arXiv 2410.13025). Puts the parts together: data, parameters, the backward
 // pass, the loop, and the record of how it went.
 import { TureenError } from "../errors.ts";
-import { Random } from "../generate/random.ts";
+import { Random } from "../math/random.ts";
 import { sha256 } from "../soup/identity.ts";
 import type { LoadedAdapter, LoadedAdapters } from "../soup/loaded-adapters.ts";
 import type { LearningNotes, SoupRecipe } from "../soup/recipe.ts";

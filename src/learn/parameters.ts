@@ -1,6 +1,6 @@
 // From raw parameters to a soup's weights, and from gradients of the weights back to gradients of the parameters. All in
-// f64 with exact operations and `exp` of generate/exp.ts, so that the same gradients give the same weights on every host.
-import { exp } from "../generate/exp.ts";
+// f64 with exact operations and `exp` of math/exp.ts, so that the same gradients give the same weights on every host.
+import { exp } from "../math/exp.ts";
 import type { LinearInfo } from "../model/config.ts";
 
 /**

@@ -1,5 +1,5 @@
 // Which examples are learned from, which are watched, and in what order: all decided by the seed, and the same on every host.
-import type { Random } from "../generate/random.ts";
+import type { Random } from "../math/random.ts";
 
 /** Indices of one data set's examples. */
 export interface Sample {

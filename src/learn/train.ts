@@ -1,7 +1,7 @@
 // The learning loop: batches, gradients, steps, validation, and every way to end. Knows nothing of decoders: an `Objective`
 // gives losses and gradients. Given the same numbers from it, it takes the same steps on every host.
 import { TureenError, throwIfAborted } from "../errors.ts";
-import type { Random } from "../generate/random.ts";
+import type { Random } from "../math/random.ts";
 import type { TrainingExample } from "./backward.ts";
 import { AdamW, clipGradient, scheduleFactor } from "./optimizer.ts";
 import type { HyperParameters } from "./options.ts";

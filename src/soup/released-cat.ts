@@ -1,7 +1,7 @@
 // The soup that adapters saved by LoRA Soups' released code carry in themselves (arXiv 2410.13025, learned CAT): in every module
 // each adapter's file has one logit, `lora_learnable_weights`, and the weights are their softmax over the adapters.
 import { TureenError } from "../errors.ts";
-import { exp } from "../generate/exp.ts";
+import { exp } from "../math/exp.ts";
 import type { ReadOptions } from "../sources/source.ts";
 import type { LoadedAdapter } from "./loaded-adapters.ts";
 import type { SoupWeights } from "./weights.ts";

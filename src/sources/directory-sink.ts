@@ -1,13 +1,21 @@
 // Writes files into a directory with `node:fs` (Node, Deno, Bun). Each goes to a temporary name first and is renamed when it
 // is complete, so a failure leaves no half-written file.
-import { mkdir, open, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { TureenError } from "../errors.ts";
+import { findBuiltin } from "../node-builtin.ts";
 import type { FileSink } from "./sink.ts";
 
 /** The directory is made when the first file is written. */
 export function createDirectorySink(directory: string | URL): FileSink {
+  const fs = findBuiltin("node:fs/promises");
+  if (fs === undefined) {
+    throw new TureenError("OPTION_INVALID", "this host has no file system", {
+      found: String(directory),
+      hint: "Pass a FileSink, such as createMemorySink().",
+    });
+  }
+  const { mkdir, open, rename, rm } = fs;
+  const { join } = findBuiltin("node:path")!;
+  const { fileURLToPath } = findBuiltin("node:url")!;
   const root =
     directory instanceof URL || directory.startsWith("file:")
       ? fileURLToPath(directory)

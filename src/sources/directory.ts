@@ -1,7 +1,7 @@
-// Folders on a disk, through node:fs (Node, Deno, Bun). The module is imported only when a path is opened, so bundles for
-// browsers carry no file system.
+// Folders on a disk, through node:fs (Node, Deno, Bun), which is asked for only when a path is opened.
 import type { FileHandle } from "node:fs/promises";
 import { TureenError } from "../errors.ts";
+import { findBuiltin } from "../node-builtin.ts";
 import { createByteSource, shortRead } from "./byte-source.ts";
 import { checkPath } from "./path.ts";
 import type { ByteSource, FileSet } from "./source.ts";
@@ -17,8 +17,8 @@ type FileSystem = typeof import("node:fs/promises");
  * @throws TureenError `SOURCE_NOT_FOUND` if there is none, or if it is a file
  */
 export async function openDirectory(path: string | URL): Promise<FileSet> {
-  const fs = await loadFileSystem();
-  const root = typeof path === "string" ? path : await toPath(path);
+  const fs = findFileSystem();
+  const root = typeof path === "string" ? path : toPath(path);
   const stat = await fs.stat(root).catch((cause: unknown) => {
     throw new TureenError("SOURCE_NOT_FOUND", `there is no folder ${root}`, {}, { cause });
   });
@@ -38,20 +38,18 @@ export async function openDirectory(path: string | URL): Promise<FileSet> {
   };
 }
 
-async function toPath(url: URL): Promise<string> {
-  const { fileURLToPath } = await import("node:url");
+function toPath(url: URL): string {
   try {
-    return fileURLToPath(url);
+    return findBuiltin("node:url")!.fileURLToPath(url);
   } catch (cause) {
     const what = `the URL ${url.href} names no local folder`;
     throw new TureenError("SOURCE_NOT_FOUND", what, {}, { cause });
   }
 }
 
-async function loadFileSystem(): Promise<FileSystem> {
-  const fs = await import("node:fs/promises").catch(() => undefined);
-  // Bundlers for browsers put an empty module in its place.
-  if (typeof fs?.open === "function") return fs;
+function findFileSystem(): FileSystem {
+  const fs = findBuiltin("node:fs/promises");
+  if (fs !== undefined) return fs;
   throw new TureenError("SOURCE_NOT_FOUND", "this host has no file system", {
     hint: "Pass an http(s) URL, Blobs or bytes.",
   });

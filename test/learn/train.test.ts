@@ -1,6 +1,6 @@
 // The learning loop on an objective that can be written down: ways to end, resuming, and what is kept.
 import { describe, expect, test } from "vitest";
-import { Random } from "../../src/generate/random.ts";
+import { Random } from "../../src/math/random.ts";
 import type { TrainingExample } from "../../src/learn/backward.ts";
 import { type HyperParameters, resolveHyperParameters } from "../../src/learn/options.ts";
 import { type Slot, SoupParameters } from "../../src/learn/parameters.ts";

@@ -1,6 +1,6 @@
 // Random masks: the specified streams, known answers, and what makes a seed mean the same soup in any order.
 import { describe, expect, test } from "vitest";
-import { Random } from "../../src/generate/random.ts";
+import { Random } from "../../src/math/random.ts";
 import { type MaskRow, seededMasks } from "../../src/soup/methods/masks.ts";
 import { mergeModule } from "../../src/soup/methods/methods.ts";
 import { lowRank, mergeDense, PATH, randomInput, toDense } from "./support.ts";

@@ -1,5 +1,5 @@
 // Small merges for the tests of this folder, and dense values of what comes out.
-import { readRows } from "../../src/linalg/row-matrix.ts";
+import { readRows } from "../../src/math/row-matrix.ts";
 import { mergedRows } from "../../src/soup/methods/factors.ts";
 import type {
   AdapterFactors,

@@ -1,7 +1,14 @@
 // Creates the wasm backend: chooses a build, makes its memory, starts its threads.
 import { TureenError } from "../../errors.ts";
 import type { Backend } from "../backend.ts";
-import { type Build, chooseBuild, compileBuild, hasThreads, supportedBuilds } from "./builds.ts";
+import {
+  type Build,
+  chooseBuild,
+  compileBuild,
+  hasThreads,
+  supportedBuilds,
+  type WasmModules,
+} from "./builds.ts";
 import { instantiateKernels } from "./kernels.ts";
 import { ThreadPool } from "./thread-pool.ts";
 import { WasmBackend } from "./wasm-backend.ts";
@@ -11,6 +18,8 @@ export interface WasmBackendOptions {
   readonly threads?: number | undefined;
   /** Default: the best that the host supports for this number of threads. */
   readonly build?: Build | undefined;
+  /** Compiled kernels to choose from instead of those in the package. */
+  readonly modules?: WasmModules | undefined;
 }
 
 /** Threads beyond this are refused: the pool is meant for one machine's cores. */
@@ -27,10 +36,11 @@ export async function createWasmBackend(options: WasmBackendOptions = {}): Promi
       found: String(threads),
     });
   }
-  const build = options.build ?? chooseBuild(threads > 1);
-  if (!supportedBuilds().includes(build)) {
+  const build = options.build ?? chooseBuild(threads > 1, options.modules);
+  const supported = supportedBuilds(options.modules);
+  if (!supported.includes(build)) {
     throw new TureenError("BACKEND_UNAVAILABLE", `this host cannot run the ${build} build`, {
-      expected: `one of ${supportedBuilds().join(", ") || "none"}`,
+      expected: `one of ${supported.join(", ") || "none"}`,
     });
   }
   if (threads > 1 && !hasThreads(build)) {
@@ -39,7 +49,7 @@ export async function createWasmBackend(options: WasmBackendOptions = {}): Promi
       hint: `Use build: "${build}-threads".`,
     });
   }
-  const module = await compileBuild(build);
+  const module = await compileBuild(build, options.modules);
   const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536, shared: hasThreads(build) });
   const kernels = await instantiateKernels(module, memory);
   return WasmBackend.create(build, threads, kernels, memory, async (control) =>

@@ -1,6 +1,7 @@
 // A persistent pool of workers that run the same command lists as the main thread. After the start no message passes: threads
 // meet in shared memory (assembly/barrier.ts).
 import { TureenError } from "../../errors.ts";
+import { findBuiltin } from "../../node-builtin.ts";
 
 /** A worker as both hosts offer it, reduced to what the pool needs. */
 interface PoolWorker {
@@ -22,10 +23,9 @@ export class ThreadPool {
     control: number,
     threads: number,
   ): Promise<ThreadPool> {
-    const url = new URL("./thread.js", import.meta.url);
     const workers: PoolWorker[] = [];
     try {
-      for (let tid = 1; tid < threads; tid++) workers.push(await createWorker(url));
+      for (let tid = 1; tid < threads; tid++) workers.push(createWorker());
       await Promise.all(
         workers.map((worker, i) => worker.start({ module, memory, control, tid: i + 1, threads })),
       );
@@ -46,12 +46,14 @@ export class ThreadPool {
   }
 }
 
-async function createWorker(url: URL): Promise<PoolWorker> {
-  return typeof Worker === "function" ? createWebWorker(url) : createNodeWorker(url);
+function createWorker(): PoolWorker {
+  const host = findBuiltin("node:worker_threads");
+  return host === undefined ? createWebWorker() : createHostWorker(host.Worker);
 }
 
-function createWebWorker(url: URL): PoolWorker {
-  const worker = new Worker(url, { type: "module" });
+function createWebWorker(): PoolWorker {
+  // Bundlers recognise the worker by exactly this expression.
+  const worker = new Worker(new URL("./thread.js", import.meta.url), { type: "module" });
   return {
     start: (job) =>
       new Promise((resolve, reject) => {
@@ -63,9 +65,8 @@ function createWebWorker(url: URL): PoolWorker {
   };
 }
 
-async function createNodeWorker(url: URL): Promise<PoolWorker> {
-  const { Worker: NodeWorker } = await import("node:worker_threads");
-  const worker = new NodeWorker(url);
+function createHostWorker(HostWorker: typeof import("node:worker_threads").Worker): PoolWorker {
+  const worker = new HostWorker(new URL("./thread.js", import.meta.url));
   return {
     start: (job) =>
       new Promise((resolve, reject) => {

@@ -2,10 +2,10 @@
 // load it from the sources as well as from the build. Hosts: Web Workers, and Node's worker_threads.
 // @ts-check
 
-const port =
-  typeof globalThis.addEventListener === "function" && typeof globalThis.postMessage === "function"
-    ? globalThis
-    : /** @type {any} */ ((await import("node:worker_threads")).parentPort);
+/** Node, Deno and Bun; a Web Worker has none, and speaks through its global scope. */
+const port = /** @type {any} */ (
+  globalThis.process?.getBuiltinModule?.("node:worker_threads")?.parentPort ?? globalThis
+);
 
 /** @param {{ module: WebAssembly.Module, memory: WebAssembly.Memory, control: number, tid: number, threads: number }} job */
 function start({ module, memory, control, tid, threads }) {
@@ -24,5 +24,5 @@ function start({ module, memory, control, tid, threads }) {
 }
 
 if (port === globalThis)
-  port.addEventListener("message", (/** @type {any} */ event) => start(event.data));
+  port.addEventListener("message", (/** @type {any} */ { data }) => start(data));
 else port.on("message", start);

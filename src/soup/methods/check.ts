@@ -1,7 +1,7 @@
 // Checks of what goes into a merge and what comes out: shapes, finite numbers, ranks.
 import { TureenError } from "../../errors.ts";
 import { findNotFinite } from "../../formats/float.ts";
-import { mapRows } from "../../linalg/row-matrix.ts";
+import { mapRows } from "../../math/row-matrix.ts";
 import type { AdapterFactors, MergedModule, MergeInput, MergeMethod } from "./method.ts";
 import { checkValue } from "./options.ts";
 import { refuseOverflow } from "./overflow.ts";

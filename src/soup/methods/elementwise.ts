@@ -1,6 +1,6 @@
 // Element-wise steps that several methods share: pruning by magnitude or at random, weighted sums, sign elections. They turn
 // row matrices into row matrices and hold none.
-import { combineRows, mapRows, type RowMatrix } from "../../linalg/row-matrix.ts";
+import { combineRows, mapRows, type RowMatrix } from "../../math/row-matrix.ts";
 import { bitsOf, isAmong, type Largest, selectLargest } from "./largest.ts";
 import type { MaskRow, MaskSource } from "./masks.ts";
 

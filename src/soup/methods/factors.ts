@@ -1,7 +1,7 @@
 // From an adapter's factors to matrices and back: products B A as row matrices, truncation of sums and of dense deltas to a
 // rank, and the form that a merged layer leaves in.
-import { mapRows, productRows, type RowMatrix } from "../../linalg/row-matrix.ts";
-import { factoredSvd, rowsSvd, type TruncatedSvd } from "../../linalg/svd.ts";
+import { mapRows, productRows, type RowMatrix } from "../../math/row-matrix.ts";
+import { factoredSvd, rowsSvd, type TruncatedSvd } from "../../math/svd.ts";
 import type { AdapterFactors, LowRankModule, MergedModule, MergeInput } from "./method.ts";
 import { refuseOverflow } from "./overflow.ts";
 

@@ -1,6 +1,6 @@
 // Which elements of a matrix are its k largest by magnitude, without holding the matrix: a radix selection over the bits of f32,
 // whose order is the order of magnitudes. It needs the whole matrix's statistics, so it reads the matrix two or three times.
-import { forEachBlock, type RowMatrix } from "../../linalg/row-matrix.ts";
+import { forEachBlock, type RowMatrix } from "../../math/row-matrix.ts";
 
 /** An exact set of elements: those above a magnitude, and of those equal to it the first in row-major order. */
 export interface Largest {

@@ -3,7 +3,7 @@
 // kind. None from npm fits: those that are maintained (ml-direct) call the loss synchronously, and a model's loss is awaited;
 // fmin and optimization-js have not changed for years.
 import { TureenError, throwIfAborted } from "../../errors.ts";
-import { Random } from "../../generate/random.ts";
+import { Random } from "../../math/random.ts";
 
 export interface LorahubSearchOptions {
   /** Number of weights. */

@@ -4,7 +4,7 @@
 //   ΔW = (Σ w_i √s_i B_i) (Σ w_i √s_i A_i)
 //
 // LoRAHub's adapters all have one scaling s, which its formula leaves outside: s (Σ w_i B_i) (Σ w_i A_i), the same thing.
-import { readRows, storedRows } from "../../linalg/row-matrix.ts";
+import { readRows, storedRows } from "../../math/row-matrix.ts";
 import { weightedSum } from "./elementwise.ts";
 import type { MergeMethod } from "./method.ts";
 

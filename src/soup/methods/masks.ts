@@ -6,7 +6,7 @@
 //   row    = xoshiro128** from this state, one output per column in order; the element is kept if output < keep · 2^32
 //
 // adapter: place in the merge, from 0. tensor: "a" or "b" where a method prunes factors, "delta" where it prunes B A.
-import { Random, splitmix64 } from "../../generate/random.ts";
+import { Random, splitmix64 } from "../../math/random.ts";
 
 /** One row of one tensor of one adapter. */
 export interface MaskRow {

@@ -9,7 +9,7 @@
 //
 // Needs statistics of the whole deltas: they are read up to five times. A layer that one adapter has is not selected from:
 // its variance is 0 everywhere, and mergekit would drop it.
-import { combineRows, forEachBlock, mapRows, type RowMatrix } from "../../linalg/row-matrix.ts";
+import { combineRows, forEachBlock, mapRows, type RowMatrix } from "../../math/row-matrix.ts";
 import { deltaRows } from "./factors.ts";
 import { bitsOf, isAmong, selectLargest } from "./largest.ts";
 import { toResult } from "./mergekit.ts";

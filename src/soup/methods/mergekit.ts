@@ -8,7 +8,7 @@
 //   ΔW    = lambda · d / (normalize ? divisor : 1)
 //
 // The election is on values after weights, and the divisor adds weights: not PEFT's.
-import { combineRows, forEachBlock, mapRows, type RowMatrix } from "../../linalg/row-matrix.ts";
+import { combineRows, forEachBlock, mapRows, type RowMatrix } from "../../math/row-matrix.ts";
 import type { ApplyMask, TensorKey } from "./elementwise.ts";
 import { deltaRows, truncateRows } from "./factors.ts";
 import { type MaskSource, seededMasks } from "./masks.ts";

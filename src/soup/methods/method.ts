@@ -1,6 +1,6 @@
 // What a merge method is: the factors of one linear layer in several adapters go in, one low-rank adapter or one dense delta
 // comes out. Types only; `methods.ts` lists the methods and is the way in.
-import type { RowMatrix } from "../../linalg/row-matrix.ts";
+import type { RowMatrix } from "../../math/row-matrix.ts";
 import type { MaskSource } from "./masks.ts";
 
 /** One adapter's part of one linear layer: ΔW = weight · scaling · B A. */

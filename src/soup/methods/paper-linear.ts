@@ -2,7 +2,7 @@
 // weighted by w_i alone.
 //
 //   ΔW = (Σ w_i s_i B_i) (Σ A_i)
-import { readRows, storedRows } from "../../linalg/row-matrix.ts";
+import { readRows, storedRows } from "../../math/row-matrix.ts";
 import { weightedSum } from "./elementwise.ts";
 import type { MergeMethod } from "./method.ts";
 

@@ -1,6 +1,6 @@
 // The two ways in which PEFT applies an element-wise operator (`add_weighted_adapter` in src/peft/tuners/lora/model.py, 0.21.0),
 // for the methods in the files beside this one.
-import { type RowMatrix, readRows, storedRows } from "../../linalg/row-matrix.ts";
+import { type RowMatrix, readRows, storedRows } from "../../math/row-matrix.ts";
 import { type TensorKey, weightedSum } from "./elementwise.ts";
 import { deltaRows, truncateRows, truncateSum } from "./factors.ts";
 import { type MaskSource, seededMasks } from "./masks.ts";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { exp, log } from "../../src/generate/exp.ts";
+import { exp, log } from "../../src/math/exp.ts";
 
 // The oracle: fixed-point BigInt arithmetic with 120 fractional bits, far beyond a double's 53, and no Math.exp or Math.log.
 const BITS = 120n;

@@ -1,6 +1,6 @@
 // Products of a matrix that is read row by row with a few long columns, in one pass. The time of truncated SVDs goes here: four
 // rows share each element that is loaded of the columns.
-import { Random } from "../generate/random.ts";
+import { Random } from "./random.ts";
 import { forEachBlock, type RowMatrix } from "./row-matrix.ts";
 
 const GROUP = 4;

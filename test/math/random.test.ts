@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Random, splitmix64 } from "../../src/generate/random.ts";
+import { Random, splitmix64 } from "../../src/math/random.ts";
 
 const take = <T>(n: number, next: () => T): T[] => Array.from({ length: n }, next);
 

@@ -1,7 +1,7 @@
 // Decompositions: what defines them, how near to the best they are, and what they must not do.
 import { Matrix, SingularValueDecomposition } from "ml-matrix";
 import { describe, expect, test } from "vitest";
-import { dot, thinQr } from "../../src/linalg/qr.ts";
+import { dot, thinQr } from "../../src/math/qr.ts";
 import {
   mapRows,
   productRows,
@@ -10,8 +10,8 @@ import {
   splitColumns,
   splitRows,
   storedRows,
-} from "../../src/linalg/row-matrix.ts";
-import { factoredSvd, rowsSvd, type TruncatedSvd } from "../../src/linalg/svd.ts";
+} from "../../src/math/row-matrix.ts";
+import { factoredSvd, rowsSvd, type TruncatedSvd } from "../../src/math/svd.ts";
 import { pruneSmallest } from "../../src/soup/methods/elementwise.ts";
 import { selectLargest } from "../../src/soup/methods/largest.ts";
 import { expectClose, maxAbs, random, randomValues } from "../support/values.ts";
