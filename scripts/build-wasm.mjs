@@ -7,6 +7,7 @@ import asc from "assemblyscript/asc";
 const root = new URL("..", import.meta.url);
 const generated = new URL("src/backend/wasm/generated/", root);
 const { targets } = JSON.parse(await readFile(new URL("asconfig.json", root), "utf8"));
+const { version } = JSON.parse(await readFile(new URL("package.json", root), "utf8"));
 
 /** A module is up to date when it is newer than every source and the configuration. */
 async function isFresh(output) {
@@ -17,6 +18,13 @@ async function isFresh(output) {
   );
   const made = await stat(output).catch(() => undefined);
   return made !== undefined && made.mtimeMs >= Math.max(...times);
+}
+
+/** Appends a custom section that names the build, so that a compiled module can say what it is (builds.ts). */
+function mark(bytes, target) {
+  const [name, content] = ["tureen.build", `${target} ${version}`].map((text) => Buffer.from(text));
+  const payload = Buffer.concat([Buffer.from([name.length]), name, content]);
+  return Buffer.concat([bytes, Buffer.from([0, payload.length]), payload]); // all below 128: one LEB byte each
 }
 
 process.chdir(new URL(".", root).pathname);
@@ -32,7 +40,7 @@ for (const target of Object.keys(targets)) {
     console.error(`assembly/ does not compile for target ${target}: ${error.message}`);
     process.exit(1);
   }
-  const bytes = await readFile(targets[target].outFile);
+  const bytes = mark(await readFile(targets[target].outFile), target);
   const sha256 = createHash("sha256").update(bytes).digest("hex");
   await writeFile(
     output,
