@@ -19,8 +19,12 @@ const data = ["skill_a_knowledge.jsonl", "skill_b_format.jsonl"].map((name) => (
 const adapters = ["knowledge", "format"];
 
 /** With `lora_alpha` of each adapter multiplied. */
-async function loadKitchen(threads: number, factors: readonly number[] = [1, 1]): Promise<Model> {
-  const model = await loadModel(`${kitchen}/base`, { backend: "wasm", threads });
+async function loadKitchen(
+  threads: number,
+  factors: readonly number[] = [1, 1],
+  quantize: "none" | "q8" = "none",
+): Promise<Model> {
+  const model = await loadModel(`${kitchen}/base`, { backend: "wasm", threads, quantize });
   for (const [i, name] of adapters.entries()) {
     const folder = `${kitchen}/adapters/${name}`;
     const config = readJsonFile(folder, "adapter_config.json");
@@ -49,15 +53,23 @@ async function composed(model: Model, soup: Soup): Promise<number> {
 const options: LearnSoupOptions = { adapters, data, fraction: 0.05 };
 
 describe("learned CAT on the kitchen", { timeout: 300_000 }, () => {
-  test.each([0, 1, 2])("reaches the accuracy of its README, seed %d", async (seed) => {
-    const model = await loadKitchen(2);
-    const { soup, evaluations, bestStep } = await model.learnSoup({ ...options, seed });
-    const accuracy = await composed(model, soup);
-    expect(accuracy).toBeGreaterThanOrEqual(93.8 - 4);
-    expect(bestStep).toBeGreaterThan(0);
-    expect(evaluations.at(-1)!.loss).toBeLessThan(evaluations[0]!.loss);
-    await model.dispose();
-  });
+  test.each([
+    { seed: 0, quantize: "none" },
+    { seed: 1, quantize: "none" },
+    { seed: 2, quantize: "none" },
+    { seed: 0, quantize: "q8" },
+  ] as const)(
+    "reaches its README's accuracy: seed $seed, $quantize",
+    async ({ seed, quantize }) => {
+      const model = await loadKitchen(2, [1, 1], quantize);
+      const { soup, evaluations, bestStep } = await model.learnSoup({ ...options, seed });
+      const accuracy = await composed(model, soup);
+      expect(accuracy).toBeGreaterThanOrEqual(93.8 - 4);
+      expect(bestStep).toBeGreaterThan(0);
+      expect(evaluations.at(-1)!.loss).toBeLessThan(evaluations[0]!.loss);
+      await model.dispose();
+    },
+  );
 
   test("wins where the adapters' scales disagree", async () => {
     const model = await loadKitchen(2, [2, 0.5]);

@@ -1,6 +1,5 @@
 // The learning loop on an objective that can be written down: ways to end, resuming, and what is kept.
 import { describe, expect, test } from "vitest";
-import { Random } from "../../src/math/random.ts";
 import type { TrainingExample } from "../../src/learn/backward.ts";
 import { type HyperParameters, resolveHyperParameters } from "../../src/learn/options.ts";
 import { type Slot, SoupParameters } from "../../src/learn/parameters.ts";
@@ -12,6 +11,7 @@ import {
   type TrainingResult,
   train,
 } from "../../src/learn/train.ts";
+import { Random } from "../../src/math/random.ts";
 import { listLinears } from "../../src/model/config.ts";
 import { tinyConfig } from "../support/models.ts";
 import { random } from "../support/values.ts";
