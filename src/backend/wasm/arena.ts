@@ -15,16 +15,20 @@ interface Span {
 
 export class Arena {
   readonly memory: WebAssembly.Memory;
+  /** Views of the whole memory; valid until the next `allocate`. */
+  u8!: Uint8Array;
+  i32!: Int32Array;
+  f32!: Float32Array;
   /** Free spans in address order, none adjacent. */
   readonly #free: Span[] = [];
   readonly #used: Map<number, number> = new Map();
   #end: number;
-  #views: { u8: Uint8Array; i32: Int32Array; f32: Float32Array } | undefined;
 
   /** @param base first byte that may be handed out */
   constructor(memory: WebAssembly.Memory, base: number) {
     this.memory = memory;
     this.#end = align(base);
+    this.#renewViews();
   }
 
   /** Bytes handed out. */
@@ -68,29 +72,11 @@ export class Arena {
     }
   }
 
-  /** Views of the whole memory; valid until the next `allocate`. */
-  get u8(): Uint8Array {
-    return this.#current().u8;
-  }
-
-  get i32(): Int32Array {
-    return this.#current().i32;
-  }
-
-  get f32(): Float32Array {
-    return this.#current().f32;
-  }
-
-  #current(): { u8: Uint8Array; i32: Int32Array; f32: Float32Array } {
+  #renewViews(): void {
     const { buffer } = this.memory;
-    if (this.#views?.u8.buffer !== buffer) {
-      this.#views = {
-        u8: new Uint8Array(buffer),
-        i32: new Int32Array(buffer),
-        f32: new Float32Array(buffer),
-      };
-    }
-    return this.#views;
+    this.u8 = new Uint8Array(buffer);
+    this.i32 = new Int32Array(buffer);
+    this.f32 = new Float32Array(buffer);
   }
 
   #extend(size: number): number {
@@ -102,6 +88,7 @@ export class Arena {
       try {
         if (missing > room) throw new RangeError("beyond 4 GiB");
         this.memory.grow(Math.ceil(growth / PAGE));
+        this.#renewViews();
       } catch (cause) {
         throw new TureenError(
           "OUT_OF_MEMORY",

@@ -13,3 +13,13 @@ export function requirePositions(cache: KvCache, layer: number, position: number
     throw new Error(`positions ${position}..${position + n - 1} of ${cache.length}`);
   }
 }
+
+/** A bank's segment has the shape of the matrix it lies beside. */
+export function requireBeside(
+  segment: { readonly rows: number; readonly cols: number },
+  { rows, cols }: { readonly rows: number; readonly cols: number },
+): void {
+  if (segment.rows !== rows || segment.cols !== cols) {
+    throw new Error(`segment [${segment.rows}, ${segment.cols}] beside matrix [${rows}, ${cols}]`);
+  }
+}

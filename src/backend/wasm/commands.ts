@@ -32,10 +32,15 @@ const CAPACITY = 8192;
 export class CommandList {
   readonly offset: number;
   readonly #arena: Arena;
+  readonly #run: () => void;
   #count = 0;
+  /** Word index of the last command. */
+  #last = 0;
 
-  constructor(arena: Arena) {
+  /** @param run runs and clears the list; called when it is full */
+  constructor(arena: Arena, run: () => void) {
     this.#arena = arena;
+    this.#run = run;
     this.offset = arena.allocate(CAPACITY * WORDS * 4);
   }
 
@@ -43,39 +48,63 @@ export class CommandList {
     return this.#count;
   }
 
-  get isFull(): boolean {
-    return this.#count === CAPACITY;
-  }
-
   clear(): void {
     this.#count = 0;
   }
 
-  /** Appends a command whose arguments are all addresses and integers. All threads meet after it. */
-  push(op: number, ...args: readonly number[]): void {
-    const word = this.#word(this.#count++);
+  /**
+   * Appends a command whose arguments are addresses and integers. All threads meet after it. (Parameters one by one: a decoder
+   * records a thousand commands per token, and a rest parameter would allocate an array for each.)
+   */
+  push(
+    op: number,
+    a0 = 0,
+    a1 = 0,
+    a2 = 0,
+    a3 = 0,
+    a4 = 0,
+    a5 = 0,
+    a6 = 0,
+    a7 = 0,
+    a8 = 0,
+    a9 = 0,
+    a10 = 0,
+    a11 = 0,
+    a12 = 0,
+  ): void {
+    if (this.#count === CAPACITY) this.#run();
+    const word = this.offset / 4 + this.#count++ * WORDS;
+    this.#last = word;
     const { i32 } = this.#arena;
     i32[word] = op;
     i32[word + 1] = 0;
-    for (let i = 0; i < args.length; i++) i32[word + 2 + i] = args[i] as number;
+    i32[word + 2] = a0;
+    i32[word + 3] = a1;
+    i32[word + 4] = a2;
+    i32[word + 5] = a3;
+    i32[word + 6] = a4;
+    i32[word + 7] = a5;
+    i32[word + 8] = a6;
+    i32[word + 9] = a7;
+    i32[word + 10] = a8;
+    i32[word + 11] = a9;
+    i32[word + 12] = a10;
+    i32[word + 13] = a11;
+    i32[word + 14] = a12;
   }
 
   /** Makes argument `index` of the last command a float. */
   float(index: number, value: number): void {
-    this.#arena.f32[this.#word(this.#count - 1) + 2 + index] = value;
+    this.#arena.f32[this.#last + 2 + index] = value;
   }
 
   /** Says that the next command does not depend on the last one: threads need not meet between them. */
   joinNext(): void {
-    this.#arena.i32[this.#word(this.#count - 1) + 1] = 1;
+    this.#arena.i32[this.#last + 1] = 1;
   }
 
   /** Takes `joinNext` back, at the end of a group. */
   meet(): void {
-    if (this.#count > 0) this.#arena.i32[this.#word(this.#count - 1) + 1] = 0;
-  }
-
-  #word(index: number): number {
-    return this.offset / 4 + index * WORDS;
+    if (this.#count > 0) this.#arena.i32[this.#last + 1] = 0;
   }
 }

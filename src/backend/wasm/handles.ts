@@ -71,17 +71,22 @@ export function segmentType(base: WeightType): WeightType {
   return base === "f32" ? "f32" : "q8";
 }
 
+/** A mark on each handle: a lookup in a set for every operand of every operation would cost more than recording it. */
+const OWNER = Symbol("owner");
+
+interface Owned {
+  [OWNER]?: HandleRegistry | undefined;
+}
+
 /** Checks that handles are alive and of the backend they are given to. */
 export class HandleRegistry {
-  readonly #alive = new WeakSet<object>();
-
   add<H extends WasmHandle>(handle: H): H {
-    this.#alive.add(handle);
+    (handle as Owned)[OWNER] = this;
     return handle;
   }
 
   delete(handle: Handle): void {
-    this.#alive.delete(handle);
+    (handle as Owned)[OWNER] = undefined;
   }
 
   /** @throws Error for a handle that was freed or made by another backend */
@@ -93,7 +98,7 @@ export class HandleRegistry {
   get(handle: Rope): WasmRope;
   get(handle: Handle): WasmHandle;
   get(handle: Handle): WasmHandle {
-    if (!this.#alive.has(handle)) {
+    if ((handle as Owned)[OWNER] !== this) {
       throw new Error(`this ${handle.kind} was freed, or belongs to another backend`);
     }
     return handle as WasmHandle;

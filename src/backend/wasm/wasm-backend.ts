@@ -75,17 +75,21 @@ export class WasmBackend implements Backend {
     this.#arena = new Arena(memory, kernels.heap_base());
     this.#control = this.#arena.allocate(CONTROL_BYTES);
     this.#arena.u8.fill(0, this.#control, this.#control + CONTROL_BYTES);
-    this.#commands = new CommandList(this.#arena);
+    this.#commands = new CommandList(this.#arena, () => this.#run());
     this.#loader = new WeightLoader(this.#arena, kernels);
     this.#scratch = new Scratch(this.#arena, () => this.#run());
-    this.#linear = new LinearRecorder(this.#handles, this.#scratch, build.startsWith("relaxed"));
+    this.#linear = new LinearRecorder(
+      this.#handles,
+      this.#scratch,
+      this.#commands,
+      build.startsWith("relaxed"),
+    );
     this.#recorder = {
       arena: this.#arena,
       handles: this.#handles,
       scratch: this.#scratch,
       commands: this.#commands,
       threads,
-      push: (op, ...args) => this.#push(op, ...args),
       run: () => this.#run(),
     };
     this.gradients = new WasmGradients(this.#recorder);
@@ -213,6 +217,7 @@ export class WasmBackend implements Backend {
   // ---- operations
 
   embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
+    this.#check();
     const to = this.#handles.get(out);
     const { type, offset, rows, cols } = this.#handles.get(table);
     requireRoom(out, ids.length, cols);
@@ -225,35 +230,31 @@ export class WasmBackend implements Backend {
         throw new Error(`id ${id} is outside 0..${rows - 1}`);
       i32[at / 4 + i] = id;
     }
-    this.#push(Op.embed[type], to.offset, offset, at, ids.length, cols);
+    this.#commands.push(Op.embed[type], to.offset, offset, at, ids.length, cols);
   }
 
   rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
+    this.#check();
     requireRoom(out, n, weight.length);
     requireRoom(x, n, weight.length);
     const { get } = this.#addresses();
-    this.#push(Op.rmsNorm, get(out), get(x), get(weight), n, weight.length);
+    this.#commands.push(Op.rmsNorm, get(out), get(x), get(weight), n, weight.length);
     this.#commands.float(5, eps);
   }
 
   linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row = 0): void {
     this.#check();
     if (row < 0 || row + n > x.rows) throw new Error(`rows ${row}..${row + n - 1} of ${x.rows}`);
-    this.#linear.record(
-      x,
-      n,
-      outputs,
-      row,
-      (op, ...args) => this.#push(op, ...args),
-      this.#commands,
-    );
+    this.#linear.record(x, n, outputs, row);
   }
 
   rope(x: Tensor, n: number, rope: Rope, position: number): void {
+    this.#check();
     recordRope(this.#recorder, x, n, rope, position, 1);
   }
 
   writeKv(cache: KvCache, layer: number, k: Tensor, v: Tensor, position: number, n: number): void {
+    this.#check();
     const to = this.#handles.get(cache);
     const { kvHeads, headDim } = to;
     requirePositions(cache, layer, position, n);
@@ -262,7 +263,7 @@ export class WasmBackend implements Backend {
     const { get } = this.#addresses();
     const keys = to.keys + layer * to.layerKeys;
     const values = to.values + layer * to.layerValues;
-    this.#push(
+    this.#commands.push(
       Op.writeKv,
       keys,
       values,
@@ -284,6 +285,7 @@ export class WasmBackend implements Backend {
     position: number,
     n: number,
   ): void {
+    this.#check();
     const from = this.#handles.get(cache);
     const { kvHeads, headDim, capacity } = from;
     const heads = q.cols / headDim;
@@ -296,7 +298,7 @@ export class WasmBackend implements Backend {
     const { get } = this.#addresses();
     const keys = from.keys + layer * from.layerKeys;
     const values = from.values + layer * from.layerValues;
-    this.#push(
+    this.#commands.push(
       Op.attention,
       get(out),
       get(q),
@@ -315,9 +317,10 @@ export class WasmBackend implements Backend {
   }
 
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+    this.#check();
     for (const tensor of [out, gate, up]) requireRoom(tensor, n, gate.cols);
     const { get } = this.#addresses();
-    this.#push(Op.siluMul, get(out), get(gate), get(up), n * gate.cols);
+    this.#commands.push(Op.siluMul, get(out), get(gate), get(up), n * gate.cols);
   }
 
   async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {
@@ -360,12 +363,6 @@ export class WasmBackend implements Backend {
     const offset = this.#arena.allocate(values.byteLength + 16);
     this.#arena.f32.set(values, offset / 4);
     return { kind: "vector", length: values.length, offset };
-  }
-
-  #push(op: number, ...args: readonly number[]): void {
-    this.#check();
-    if (this.#commands.isFull) this.#run();
-    this.#commands.push(op, ...args);
   }
 
   /** Runs what is recorded. */

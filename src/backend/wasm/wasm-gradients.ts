@@ -1,9 +1,9 @@
 // The backward half of the wasm backend: records the operations of gradients.ts as commands. The arithmetic is in
 // assembly/linear-backward.ts, attention-backward.ts and backward.ts.
-import type { Matrix, Rope, Tensor, Vector, WeightType } from "../backend.ts";
+import type { Rope, Tensor, Vector, WeightType } from "../backend.ts";
 import type { Gradients, LinearGradient } from "../gradients.ts";
 import type { Arena } from "./arena.ts";
-import { requireRoom } from "./checks.ts";
+import { requireBeside, requireRoom } from "./checks.ts";
 import { type CommandList, Mode, Op } from "./commands.ts";
 import type { HandleRegistry, WasmMatrix, WasmSegment } from "./handles.ts";
 import type { Scratch } from "./scratch.ts";
@@ -15,7 +15,6 @@ export interface Recorder {
   readonly scratch: Scratch;
   readonly commands: CommandList;
   readonly threads: number;
-  readonly push: (op: number, ...args: readonly number[]) => void;
   /** Runs what is recorded. */
   readonly run: () => void;
 }
@@ -53,7 +52,7 @@ export class WasmGradients implements Gradients {
     weights: ArrayLike<number>,
     n: number,
   ): void {
-    const { scratch, arena, push } = this.#recorder;
+    const { scratch, arena, commands } = this.#recorder;
     requireRoom(logits, n, logits.cols);
     requireRoom(losses, n, 1);
     if (targets.length < n || weights.length < n) throw new Error(`fewer targets than ${n}`);
@@ -66,7 +65,15 @@ export class WasmGradients implements Gradients {
       arena.i32[at / 4 + i] = target;
       arena.f32[at / 4 + n + i] = weights[i] as number;
     }
-    push(Op.crossEntropy, this.#at(logits), this.#at(losses), at, at + n * 4, n, logits.cols);
+    commands.push(
+      Op.crossEntropy,
+      this.#at(logits),
+      this.#at(losses),
+      at,
+      at + n * 4,
+      n,
+      logits.cols,
+    );
   }
 
   linearBackward(
@@ -77,7 +84,7 @@ export class WasmGradients implements Gradients {
     products: readonly LinearGradient[],
     { accumulate = false, row = 0 }: { accumulate?: boolean; row?: number } = {},
   ): void {
-    const { commands, push, threads } = this.#recorder;
+    const { commands, threads } = this.#recorder;
     const { cols } = x;
     if (!Number.isInteger(row) || row < 0) throw new Error(`row ${row}`);
     requireRoom(x, row + n, cols);
@@ -116,15 +123,15 @@ export class WasmGradients implements Gradients {
       // One thread per slot, so that entries that share a slot add to it in order.
       const owner = slot % threads;
       if (m !== 0) {
-        push(Op.addScaled, to, g, n * cols);
+        commands.push(Op.addScaled, to, g, n * cols);
         commands.float(3, m);
         commands.joinNext();
       }
-      push(Op.addDot, sums + slot * 4, g, from, n, cols, owner);
+      commands.push(Op.addDot, sums + slot * 4, g, from, n, cols, owner);
       commands.joinNext();
       if (segment.bias !== undefined) {
         const { offset } = segment.bias;
-        push(
+        commands.push(
           Op.addBiasDot,
           sums + slot * 4,
           this.#at(dOut),
@@ -148,10 +155,11 @@ export class WasmGradients implements Gradients {
     eps: number,
     n: number,
   ): void {
-    const { commands, push } = this.#recorder;
+    const { commands } = this.#recorder;
     for (const tensor of [dX, dOut, x]) requireRoom(tensor, n, weight.length);
-    const args = [this.#at(dX), this.#at(dOut), this.#at(x), this.#at(weight), n, weight.length];
-    push(Op.rmsNormBackward, ...args);
+    const [to, from] = [this.#at(dX), this.#at(dOut)];
+    const [input, scale] = [this.#at(x), this.#at(weight)];
+    commands.push(Op.rmsNormBackward, to, from, input, scale, n, weight.length);
     commands.float(6, eps);
   }
 
@@ -170,7 +178,7 @@ export class WasmGradients implements Gradients {
     headDim: number,
     n: number,
   ): void {
-    const { commands, push, scratch, threads } = this.#recorder;
+    const { commands, scratch, threads } = this.#recorder;
     const [heads, kvHeads] = [q.cols / headDim, k.cols / headDim];
     if (!Number.isInteger(heads) || !Number.isInteger(heads / kvHeads)) {
       throw new Error(`${q.cols} and ${k.cols} columns are no heads of ${headDim}`);
@@ -182,8 +190,22 @@ export class WasmGradients implements Gradients {
       "attention backward",
       threads * (128 + 4 * (8 * np * dp + 2 * np * np)),
     );
-    const tensors = [dQ, dK, dV, dOut, q, k, v].map((tensor) => this.#at(tensor));
-    push(Op.attentionBackward, ...tensors, n, heads, kvHeads, headDim, 0, room);
+    commands.push(
+      Op.attentionBackward,
+      this.#at(dQ),
+      this.#at(dK),
+      this.#at(dV),
+      this.#at(dOut),
+      this.#at(q),
+      this.#at(k),
+      this.#at(v),
+      n,
+      heads,
+      kvHeads,
+      headDim,
+      0,
+      room,
+    );
     commands.float(11, 1 / Math.sqrt(headDim));
   }
 
@@ -195,10 +217,16 @@ export class WasmGradients implements Gradients {
     up: Tensor,
     n: number,
   ): void {
-    const tensors = [dGate, dUp, dOut, gate, up];
-    for (const tensor of tensors) requireRoom(tensor, n, gate.cols);
-    const addresses = tensors.map((tensor) => this.#at(tensor));
-    this.#recorder.push(Op.siluMulBackward, ...addresses, n * gate.cols);
+    for (const tensor of [dGate, dUp, dOut, gate, up]) requireRoom(tensor, n, gate.cols);
+    this.#recorder.commands.push(
+      Op.siluMulBackward,
+      this.#at(dGate),
+      this.#at(dUp),
+      this.#at(dOut),
+      this.#at(gate),
+      this.#at(up),
+      n * gate.cols,
+    );
   }
 
   clear(x: Tensor, n: number): void {
@@ -232,8 +260,8 @@ export class WasmGradients implements Gradients {
     mode: number,
     room: ThreadRoom,
   ): void {
-    const { commands, push } = this.#recorder;
-    push(
+    const { commands } = this.#recorder;
+    commands.push(
       Op.linearBackward,
       out,
       offset,
@@ -310,15 +338,9 @@ export class WasmGradients implements Gradients {
   }
 }
 
-function requireBeside(segment: { rows: number; cols: number }, { rows, cols }: Matrix): void {
-  if (segment.rows !== rows || segment.cols !== cols) {
-    throw new Error(`segment [${segment.rows}, ${segment.cols}] beside [${rows}, ${cols}]`);
-  }
-}
-
 /** Rotary embedding, forward (direction 1) or its transpose (-1). */
 export function recordRope(
-  { handles, push, commands }: Recorder,
+  { handles, commands }: Recorder,
   x: Tensor,
   n: number,
   rope: Rope,
@@ -333,7 +355,7 @@ export function recordRope(
     throw new Error(`positions ${position}..${position + n - 1} of ${rope.length}`);
   }
   requireRoom(x, n, x.cols);
-  push(
+  commands.push(
     Op.rope,
     handles.get(x).offset,
     n,
