@@ -2,6 +2,7 @@
 // that neither a browser nor a bundler ever meets a `node:` specifier. Elsewhere there are none.
 
 interface Builtins {
+  readonly "node:crypto": typeof import("node:crypto");
   readonly "node:fs/promises": typeof import("node:fs/promises");
   readonly "node:os": typeof import("node:os");
   readonly "node:path": typeof import("node:path");
