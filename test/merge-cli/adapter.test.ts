@@ -8,6 +8,7 @@ import {
   type MergeOptions,
   type Model,
   mergeAdapters,
+  type SoupWeight,
 } from "../../src/index.ts";
 import { goldenPath, kitchenPath, loadKitchen, loadMicro } from "../support/kitchen.ts";
 import { readJsonFile } from "../support/models.ts";
