@@ -1,0 +1,212 @@
+// Every host that the parity program runs in: how to run it there, or why it cannot be run here.
+import { execFile } from "node:child_process";
+import { readdirSync } from "node:fs";
+import type { OutgoingHttpHeaders } from "node:http";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { chromium } from "playwright-core";
+import { BUN, CHROMIUM, DENO, NODE_22, NODE_24, type Program, WORKERD } from "./binaries.ts";
+import { ISOLATION, STRICT_CSP, serveFiles } from "./server.ts";
+import { startWorkerd } from "./workerd.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const run = promisify(execFile);
+
+export interface Hashes {
+  readonly tokens: string;
+  readonly logits: string;
+}
+
+/** One case in one host: hashes, or why the host cannot run it. */
+export interface ParityRow {
+  readonly asked: { readonly build?: string; readonly threads?: number };
+  readonly build: string;
+  readonly threads: number;
+  readonly f32?: Hashes;
+  readonly q8?: Hashes;
+  readonly q4?: Hashes;
+  readonly unavailable?: string;
+}
+
+export interface Host {
+  readonly name: string;
+  /** CI fails if it did not run. */
+  readonly required: boolean;
+  /** Why it cannot run here. */
+  readonly missing?: string | undefined;
+  /** Most threads that the host can have, whatever it is asked for. */
+  readonly threads: "one" | "many";
+  readonly run: () => Promise<ParityRow[]>;
+}
+
+/** Node 20 has relaxed SIMD behind a flag. */
+const RELAXED = "--experimental-wasm-relaxed-simd";
+
+export const HOSTS: readonly Host[] = [
+  command(
+    `Node ${process.versions.node}`,
+    { path: process.execPath },
+    {
+      required: true,
+      flags: process.versions.node.startsWith("20.") ? [RELAXED] : [],
+    },
+  ),
+  command("Node 22", NODE_22),
+  command("Node 24", NODE_24),
+  command("Deno", DENO, { required: true, flags: ["run", "--allow-read"] }),
+  command("Bun", BUN),
+  page("Chromium, isolated page, worker", { isolated: true, worker: true }),
+  page("Chromium, isolated page, main thread", { isolated: true, worker: false }),
+  page("Chromium, plain page, worker", { isolated: false, worker: true }),
+  page("Chromium, plain page, main thread", { isolated: false, worker: false }),
+  edge(),
+];
+
+function command(
+  name: string,
+  program: Program,
+  { required = false, flags = [] }: { required?: boolean; flags?: string[] } = {},
+): Host {
+  return {
+    name,
+    required,
+    threads: "many",
+    missing: "missing" in program ? program.missing : undefined,
+    async run() {
+      const args = [...flags, join(ROOT, "test/hosts/command.mjs")];
+      const { stdout } = await run(pathOf(program), args, { cwd: ROOT });
+      return JSON.parse(stdout);
+    },
+  };
+}
+
+function page(name: string, { isolated, worker }: { isolated: boolean; worker: boolean }): Host {
+  return {
+    name,
+    required: true,
+    threads: isolated && worker ? "many" : "one",
+    missing: "missing" in CHROMIUM ? CHROMIUM.missing : undefined,
+    run: () =>
+      withPage(
+        isolated ? ISOLATION : {},
+        `page/index.html${worker ? "#worker" : ""}`,
+        async (tab) => {
+          const { rows, failure, ...found } = await readResult(tab);
+          if (rows === undefined) throw new Error(failure);
+          if (found.isolated !== isolated) throw new Error("the page's isolation is not as set");
+          return rows;
+        },
+      ),
+  };
+}
+
+/** What a page of test/hosts says when it is done. Its policy forbids to evaluate anything in it. */
+// biome-ignore lint/suspicious/noExplicitAny: each page has its own answer
+export async function readResult(tab: Tab): Promise<any> {
+  return JSON.parse((await tab.locator("#result").textContent({ timeout: 60_000 }))!);
+}
+
+type Tab = Awaited<ReturnType<Awaited<ReturnType<typeof chromium.launch>>["newPage"]>>;
+
+/** Opens a page of test/hosts in headless Chromium, under a strict content security policy. */
+export async function withPage<T>(
+  headers: OutgoingHttpHeaders,
+  path: string,
+  task: (tab: Tab) => Promise<T>,
+): Promise<T> {
+  const server = await serveFiles(
+    {
+      "/dist/": join(ROOT, "dist/browser"),
+      "/kitchen/": join(ROOT, "demo/kitchen"),
+      "/": join(ROOT, "test/hosts"),
+    },
+    { ...headers, ...STRICT_CSP },
+  );
+  const browser = await launchChromium();
+  try {
+    const tab = await browser.newPage();
+    const complaints: string[] = [];
+    tab.on("pageerror", (error) => complaints.push(String(error)));
+    tab.on("console", (message) => {
+      if (message.type() === "error" && !message.text().includes("404"))
+        complaints.push(message.text());
+    });
+    await tab.goto(new URL(path, server.url).href);
+    const result = await task(tab).catch((error) => {
+      throw new Error([String(error), ...complaints].join("\n"));
+    });
+    if (complaints.length > 0) throw new Error(complaints.join("\n"));
+    return result;
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+}
+
+/** Debian's, headless, silent towards the network. */
+export function launchChromium(): ReturnType<typeof chromium.launch> {
+  return chromium.launch({
+    executablePath: pathOf(CHROMIUM),
+    args: [
+      "--headless",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+function edge(): Host {
+  return {
+    name: "workerd",
+    required: true,
+    threads: "one",
+    missing: "missing" in WORKERD ? WORKERD.missing : undefined,
+    async run() {
+      const workerd = await startWorkerd(pathOf(WORKERD), edgeModules());
+      try {
+        const response = await fetch(workerd.url);
+        const { rows, failure } = (await response.json()) as {
+          rows: ParityRow[];
+          failure?: string;
+        };
+        if (failure !== undefined) throw new Error(failure);
+        return rows;
+      } finally {
+        await workerd.close();
+      }
+    },
+  };
+}
+
+/** The bundle without its inlined kernels, the kernels of one thread, the program, the kitchen. */
+export function edgeModules(): Map<string, string> {
+  const modules = new Map<string, string>();
+  modules.set("worker.mjs", join(ROOT, "test/hosts/edge-worker.mjs"));
+  modules.set("parity.mjs", join(ROOT, "test/hosts/parity.mjs"));
+  const bundle = join(ROOT, "dist/browser");
+  for (const file of readdirSync(bundle)) {
+    const inlinedKernels = /^(baseline|relaxed)/.test(file);
+    if (!inlinedKernels) modules.set(`dist/${file}`, join(bundle, file));
+  }
+  for (const build of ["baseline", "relaxed"]) {
+    modules.set(`wasm/${build}.wasm`, join(ROOT, `dist/wasm/${build}.wasm`));
+  }
+  const kitchen = join(ROOT, "demo/kitchen");
+  for (const folder of ["base", "adapters/knowledge", "adapters/format", "soups"]) {
+    for (const file of readdirSync(join(kitchen, folder))) {
+      modules.set(`kitchen/${folder}/${file}`, join(kitchen, folder, file));
+    }
+  }
+  return modules;
+}
+
+function pathOf(program: Program): string {
+  if ("missing" in program) throw new Error(program.missing);
+  return program.path;
+}

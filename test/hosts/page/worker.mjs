@@ -1,0 +1,3 @@
+import { runHere } from "./run.mjs";
+
+postMessage(await runHere());
