@@ -6,14 +6,16 @@ export {
   Generation,
   type GenerationTimings,
 } from "./api/generation.ts";
-export { type LoadModelOptions, type LoadProgress, loadModel } from "./api/load-model.ts";
+export type { LoadAdapterOptions } from "./api/load-adapter.ts";
+export { type LoadModelOptions, loadModel } from "./api/load-model.ts";
+export type { LoadProgress } from "./api/load-progress.ts";
 export {
   type AdapterToMerge,
   type MergeAdaptersOptions,
   type MergedAdapterInfo,
   mergeAdapters,
 } from "./api/merge.ts";
-export type { LoadAdapterOptions, LogitsOptions, Model } from "./api/model.ts";
+export type { LogitsOptions, Model } from "./api/model.ts";
 export type { Prompt } from "./api/text-tools.ts";
 export type { WeightType } from "./backend/backend.ts";
 export type { RopeScaling } from "./backend/rope-frequencies.ts";
@@ -41,6 +43,9 @@ export { MERGE_METHODS } from "./soup/methods/methods.ts";
 export { parseRecipe, type SoupRecipe, serializeRecipe } from "./soup/recipe.ts";
 export type { Soup } from "./soup/soup.ts";
 export type { SoupWeight, SoupWeights } from "./soup/weights.ts";
+export type { CachedRepo, CachedRevision, HubCache } from "./sources/cache/cache.ts";
+export { type HubCacheOptions, openHubCache } from "./sources/cache/open-cache.ts";
+export type { HubOptions, Warning } from "./sources/hub-options.ts";
 export type { FileContent, FileSetInput } from "./sources/open.ts";
 export { createMemorySink, type FileSink, type MemorySink } from "./sources/sink.ts";
 export type { ByteSource, FileSet, ReadOptions } from "./sources/source.ts";

@@ -8,18 +8,13 @@ import { openCheckpoint } from "../formats/open-checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Decoder } from "../model/decoder.ts";
 import { loadWeights } from "../model/weights.ts";
+import type { HubOptions, Warning } from "../sources/hub-options.ts";
 import { type FileSetInput, openFileSet } from "../sources/open.ts";
 import type { ReadOptions } from "../sources/source.ts";
+import { type LoadProgress, reportDownload } from "./load-progress.ts";
 import { Model } from "./model.ts";
 import { readConfig } from "./read-config.ts";
 import { loadTextTools } from "./text-tools.ts";
-
-/** How far loading has come. */
-export interface LoadProgress {
-  /** Bytes of the checkpoint that have been read and packed. */
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
-}
 
 export interface LoadModelOptions {
   /** `auto` (default) takes the fastest that runs here. `reference` is plain TypeScript, slow, for comparison. */
@@ -43,7 +38,11 @@ export interface LoadModelOptions {
    * grows with it.
    */
   readonly contextLength?: number | undefined;
+  /** How to reach a model hub, and where to keep what comes from it. Adapters are loaded with the same. */
+  readonly hub?: HubOptions | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /** Told of what does not prevent the work but a person should know. */
+  readonly onWarning?: ((warning: Warning) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -53,7 +52,8 @@ const QUANTIZE = ["none", "q8", "q4"];
 /**
  * Loads a Llama-family model in Hugging Face's layout: `config.json`, `model.safetensors` or its shards, and
  * `tokenizer.json` if text is to be read and written (without it, prompts are token ids).
- * @param source a directory, an http(s) or file URL of one, or files by name
+ * @param source a directory, an http(s) or file URL of one, a repository of a model hub (`org/name`, `org/name@revision`,
+ * `hf://…`), or files by name
  * @throws TureenError `SOURCE_NOT_FOUND`, `FORMAT_INVALID`, `MODEL_UNSUPPORTED`, `MODEL_TENSOR_MISMATCH`,
  * `WEIGHTS_NOT_FINITE`, `OPTION_INVALID`, `BACKEND_UNAVAILABLE`, `OUT_OF_MEMORY`, `ABORTED` and others
  */
@@ -69,7 +69,9 @@ export async function loadModel(
     });
   }
   const reading: ReadOptions = { signal };
-  const files = await openFileSet(source, reading);
+  const { hub, onProgress, onWarning } = options;
+  const onDownload = reportDownload(onProgress);
+  const files = await openFileSet(source, { signal, hub, onDownload, onWarning });
   const config = await readConfig(files, reading);
   const contextLength = chooseContext(options.contextLength, config);
   const text = await loadTextTools(files, reading);
@@ -81,10 +83,10 @@ export async function loadModel(
     const weights = await loadWeights(checkpoint, config, backend, {
       quantize,
       signal,
-      onProgress: (bytesDone, bytesTotal) => options.onProgress?.({ bytesDone, bytesTotal }),
+      onProgress: (bytesDone, bytesTotal) => onProgress?.({ phase: "load", bytesDone, bytesTotal }),
     });
     const decoder = new Decoder(backend, config, weights);
-    const parts = { files, config, text, checkpoint, backend, weights, decoder };
+    const parts = { files, hub, config, text, checkpoint, backend, weights, decoder };
     return new Model({ ...parts, quantize, contextLength });
   } catch (error) {
     await backend?.dispose();

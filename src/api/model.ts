@@ -1,6 +1,5 @@
 // A loaded model and everything one does with it: adapters, soups, text, logits, folding. Holds the parts together and says
 // who owns what; the work is theirs.
-import { openAdapter } from "../adapters/adapter.ts";
 import type { Backend } from "../backend/backend.ts";
 import { TureenError } from "../errors.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
@@ -20,11 +19,13 @@ import type { SoupRecipe } from "../soup/recipe.ts";
 import { readReleasedCat } from "../soup/released-cat.ts";
 import { Soup } from "../soup/soup.ts";
 import type { SoupWeights } from "../soup/weights.ts";
-import { type FileSetInput, openFileSet } from "../sources/open.ts";
+import type { HubOptions } from "../sources/hub-options.ts";
+import type { FileSetInput } from "../sources/open.ts";
 import { type FileSink, openFileSink } from "../sources/sink.ts";
 import type { FileSet } from "../sources/source.ts";
 import { type AdapterInfo, describeAdapter, describeModel, type ModelInfo } from "./describe.ts";
 import { type GenerateTextOptions, Generation } from "./generation.ts";
+import { type LoadAdapterOptions, openAdapterFor } from "./load-adapter.ts";
 import { type MergedAdapterInfo, mergeLoaded } from "./merge.ts";
 import { RunQueue } from "./run-queue.ts";
 import { type Prompt, type TextTools, tokenizePrompt } from "./text-tools.ts";
@@ -32,6 +33,7 @@ import { type Prompt, type TextTools, tokenizePrompt } from "./text-tools.ts";
 /** @internal what `loadModel` puts together; the model owns all of it */
 export interface ModelParts {
   readonly files: FileSet;
+  readonly hub: HubOptions | undefined;
   readonly config: ModelConfig;
   readonly text: TextTools;
   readonly checkpoint: Checkpoint;
@@ -40,12 +42,6 @@ export interface ModelParts {
   readonly decoder: Decoder;
   readonly quantize: "none" | "q8" | "q4";
   readonly contextLength: number;
-}
-
-export interface LoadAdapterOptions {
-  /** What soups call it. Not taken by another loaded adapter; no `=` or `,`. */
-  readonly name: string;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface LogitsOptions {
@@ -119,6 +115,7 @@ export class Model {
   /**
    * Loads a PEFT LoRA adapter: `adapter_config.json` and `adapter_model.safetensors`. It has no effect until a soup gives it
    * weight. If it fails, the model is as before.
+   * @param source as for `loadModel`, e.g. `"user/adapter"`
    * @throws TureenError `ADAPTER_DUPLICATE`, `ADAPTER_UNSUPPORTED`, `ADAPTER_MISMATCH`, `ADAPTER_CONFIG_INVALID`,
    * `SOURCE_NOT_FOUND`, `FORMAT_INVALID`, `WEIGHTS_NOT_FINITE`, `OUT_OF_MEMORY`, `ABORTED`
    */
@@ -126,12 +123,8 @@ export class Model {
     this.#checkDisposed();
     const { name, signal } = options ?? {};
     this.#adapters.checkName(name);
-    const files = await openFileSet(source, { signal });
-    const { checkpoint } = this.#parts;
-    const adapter = await openAdapter(files, [...this.#adapters.linears.values()], {
-      signal,
-      readBase: (path) => readLinear(checkpoint, this.config, path),
-    });
+    const base = { ...this.#parts, linears: this.#adapters.linears };
+    const { files, adapter } = await openAdapterFor(base, source, options);
     try {
       const add = () => this.#adapters.add(name, adapter, files, { signal });
       return describeAdapter(await this.#queue.run(add));

@@ -1,11 +1,9 @@
 // Blending without running: a base's config and file headers, adapters, soups. No weight of the base is loaded, so a soup of
 // a large model can be saved, exported or folded on a small machine.
-import { openAdapter } from "../adapters/adapter.ts";
 import type { Segment, SegmentData } from "../backend/backend.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { openCheckpoint } from "../formats/open-checkpoint.ts";
 import { listLinears, type ModelConfig } from "../model/config.ts";
-import { readLinear } from "../model/weights.ts";
 import { checkFoldable } from "../soup/fold.ts";
 import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
 import { fingerprintBase } from "../soup/identity.ts";
@@ -16,10 +14,12 @@ import { type MergeSpec, planSoupMerge } from "../soup/merge/plan-soup.ts";
 import { readReleasedCat } from "../soup/released-cat.ts";
 import { Soup } from "../soup/soup.ts";
 import type { SoupWeights } from "../soup/weights.ts";
+import type { OpenOptions } from "../sources/hub-options.ts";
 import { type FileSetInput, openFileSet } from "../sources/open.ts";
 import { type FileSink, openFileSink } from "../sources/sink.ts";
-import type { FileSet, ReadOptions } from "../sources/source.ts";
+import type { FileSet } from "../sources/source.ts";
 import { type AdapterInfo, describeAdapter } from "./describe.ts";
+import { openAdapterFor } from "./load-adapter.ts";
 import { readConfig } from "./read-config.ts";
 
 /**
@@ -28,11 +28,11 @@ import { readConfig } from "./read-config.ts";
  */
 export async function openWorkbench(
   source: FileSetInput,
-  reading: ReadOptions = {},
+  reading: OpenOptions = {},
 ): Promise<Workbench> {
   const files = await openFileSet(source, reading);
   const config = await readConfig(files, reading);
-  return new Workbench(files, config, await openCheckpoint(files, reading));
+  return new Workbench(files, config, await openCheckpoint(files, reading), reading);
 }
 
 export class Workbench {
@@ -40,8 +40,15 @@ export class Workbench {
   readonly files: FileSet;
   readonly checkpoint: Checkpoint;
   readonly #adapters: LoadedAdapters;
+  readonly #opening: OpenOptions;
 
-  constructor(files: FileSet, config: ModelConfig, checkpoint: Checkpoint) {
+  constructor(
+    files: FileSet,
+    config: ModelConfig,
+    checkpoint: Checkpoint,
+    opening: OpenOptions = {},
+  ) {
+    this.#opening = opening;
     this.files = files;
     this.config = config;
     this.checkpoint = checkpoint;
@@ -56,10 +63,10 @@ export class Workbench {
   /** As `Model.loadAdapter`: every tensor is read and checked. */
   async loadAdapter(source: FileSetInput, { name }: { name: string }): Promise<AdapterInfo> {
     this.#adapters.checkName(name);
-    const files = await openFileSet(source);
-    const adapter = await openAdapter(files, [...this.#adapters.linears.values()], {
-      readBase: (path) => readLinear(this.checkpoint, this.config, path),
-    });
+    const { files: own, checkpoint, config } = this;
+    const { hub, onWarning } = this.#opening;
+    const base = { files: own, checkpoint, config, linears: this.#adapters.linears, hub };
+    const { files, adapter } = await openAdapterFor(base, source, { name, onWarning });
     try {
       return describeAdapter(await this.#adapters.add(name, adapter, files));
     } catch (error) {

@@ -4,6 +4,7 @@ import { type ParseArgsConfig, parseArgs } from "node:util";
 import { TureenError } from "../errors.ts";
 import { nearestNames } from "../soup/nearest-names.ts";
 import { benchCommand } from "./bench.ts";
+import { cacheCommand } from "./cache.ts";
 import { chatCommand } from "./chat.ts";
 import type { Command } from "./command.ts";
 import { compareCommand } from "./compare.ts";
@@ -28,6 +29,7 @@ const COMMANDS: readonly Command[] = [
   logitsCommand,
   benchCommand,
   kitchenCommand,
+  cacheCommand,
 ];
 
 const HELP = `tureen: serve LoRA soups

@@ -2,13 +2,16 @@
 import { readFile } from "node:fs/promises";
 import type { ParseArgsConfig } from "node:util";
 import { type LoadModelOptions, loadModel } from "../api/load-model.ts";
+import type { LoadProgress } from "../api/load-progress.ts";
 import type { Model } from "../api/model.ts";
 import { openWorkbench, type Workbench } from "../api/workbench.ts";
 import { BUILDS } from "../backend/wasm/builds.ts";
 import { TureenError } from "../errors.ts";
 import type { GenerateOptions } from "../generate/options.ts";
 import type { Soup } from "../soup/soup.ts";
-import { createProgress } from "./progress.ts";
+import type { Warning } from "../sources/hub-options.ts";
+import { note } from "./output.ts";
+import { createProgress, type Progress } from "./progress.ts";
 import {
   choiceFlag,
   type Flags,
@@ -36,8 +39,9 @@ export const MODEL_FLAGS: FlagTable = {
   context: { type: "string" },
 };
 
-export const MODEL_HELP = `  --model DIR             the base model: a directory or URL in Hugging Face's layout
-  --adapter NAME=DIR      a PEFT LoRA adapter; may be repeated
+export const MODEL_HELP = `  --model DIR             the base model in Hugging Face's layout: a directory, a URL, or
+                          a repository of the Hub, org/name or org/name@revision
+  --adapter NAME=DIR      a PEFT LoRA adapter, likewise; may be repeated
   --soup NAME=W,NAME=W    weights of the adapters (default: a single adapter has weight 1), or
   --soup FILE             a soup.json, or
   --soup cat              the learned weights that adapters of LoRA Soups' released code carry
@@ -83,23 +87,54 @@ export async function openModel(flags: Flags): Promise<OpenedModel> {
   const makeSoup = await readSoupFlag(flags, adapters);
   const options = loadOptions(flags);
   const start = performance.now();
-  const progress = createProgress("loading");
+  const bars = createLoadBars();
+  const { onProgress } = bars;
   let model: Model | undefined;
   try {
     model = await loadModel(source, {
       ...options,
-      onProgress: ({ bytesDone, bytesTotal }) => progress.update(bytesDone, bytesTotal),
+      onProgress,
+      onWarning,
     });
-    progress.stop();
-    for (const [name, directory] of adapters) await model.loadAdapter(directory, { name });
+    bars.stop();
+    for (const [name, directory] of adapters) {
+      await model.loadAdapter(directory, { name, onProgress, onWarning });
+      bars.stop();
+    }
     const soup = await makeSoup?.(model);
     return { model, soup, loadMs: performance.now() - start };
   } catch (error) {
     await model?.dispose();
     throw error;
   } finally {
-    progress.stop();
+    bars.stop();
   }
+}
+
+/** Warnings for people. */
+export function onWarning({ message }: Warning): void {
+  note(`warning: ${message}`);
+}
+
+/** A bar for each phase of loading, one after the other. */
+function createLoadBars(): { onProgress: (progress: LoadProgress) => void; stop: () => void } {
+  let phase: LoadProgress["phase"] | undefined;
+  let bar: Progress | undefined;
+  const stop = (): void => {
+    bar?.stop();
+    phase = undefined;
+  };
+  return {
+    onProgress(progress) {
+      if (phase !== progress.phase) {
+        stop();
+        phase = progress.phase;
+        bar = createProgress(phase === "download" ? "downloading" : "loading");
+      }
+      bar?.update(progress.bytesDone, progress.bytesTotal);
+    },
+    stop,
+  };
 }
 
 export function loadOptions(flags: Flags): LoadModelOptions {
@@ -135,7 +170,7 @@ export async function openSoup(flags: Flags): Promise<{ workbench: Workbench; so
   const adapters = adapterFlags(flags);
   if (adapters.length === 0) throw new UsageError("--adapter NAME=DIR is missing");
   const makeSoup = await readSoupFlag(flags, adapters);
-  const workbench = await openWorkbench(source);
+  const workbench = await openWorkbench(source, { onWarning });
   try {
     for (const [name, directory] of adapters) await workbench.loadAdapter(directory, { name });
     return { workbench, soup: await makeSoup!(workbench) };

@@ -31,11 +31,26 @@ export async function openDirectory(path: string | URL): Promise<FileSet> {
   const prefix = root.endsWith("/") ? root : `${root}/`;
   return {
     name: root,
+    hubId: hubIdOf(root),
     async open(path) {
       checkPath(path, root);
       return openFile(fs, `${prefix}${path}`);
     },
   };
+}
+
+/** Whether there is a folder of that path. False where there is no file system. */
+export async function isDirectory(path: string): Promise<boolean> {
+  const stat = await findBuiltin("node:fs/promises")
+    ?.stat(path)
+    .catch(() => undefined);
+  return stat?.isDirectory() ?? false;
+}
+
+/** A folder of the cache that Python's tools keep tells what it is by its path. */
+function hubIdOf(root: string): string | undefined {
+  const match = /(?:^|\/)models--([^/]+)\/snapshots\/[0-9a-f]{40}\/?$/.exec(root);
+  return match?.[1]?.replace("--", "/");
 }
 
 function toPath(url: URL): string {

@@ -1,9 +1,12 @@
-// The one door to files: whatever a caller names becomes a FileSet. Also reads the small JSON files beside the weights.
+// The one door to files: whatever a caller names becomes a FileSet. Also reads the small JSON files beside the weights. The
+// hub's part is loaded when a repository is named.
 import { TureenError } from "../errors.ts";
 import { openBlob } from "./blob.ts";
-import { openDirectory } from "./directory.ts";
+import { isDirectory, openDirectory } from "./directory.ts";
 import { describeForeignContent } from "./foreign-content.ts";
 import { openHttp } from "./http.ts";
+import type { OpenOptions } from "./hub-options.ts";
+import { type HubReference, parseHubReference } from "./hub-reference.ts";
 import { openMemory } from "./memory.ts";
 import { checkPath } from "./path.ts";
 import type { ByteSource, FileSet, ReadOptions } from "./source.ts";
@@ -12,8 +15,9 @@ import type { ByteSource, FileSet, ReadOptions } from "./source.ts";
 export type FileContent = Uint8Array | ArrayBuffer | Blob | ByteSource;
 
 /**
- * What every loader accepts: the path of a folder, an `http(s):` or `file:` URL of a folder, a FileSet, or contents by
- * file name.
+ * What every loader accepts: the path of a folder; an `http(s):` or `file:` URL of a folder; a repository of a model hub as
+ * `org/name`, `org/name@revision` or `hf://org/name[@revision][/folder]`; a FileSet; or contents by file name. `org/name`
+ * is a local folder if there is one of that path.
  */
 export type FileSetInput = string | URL | FileSet | Readonly<Record<string, FileContent>>;
 
@@ -21,14 +25,18 @@ export type FileSetInput = string | URL | FileSet | Readonly<Record<string, File
 const MAX_JSON_BYTES = 256 * 1024 * 1024;
 
 /**
- * Opens a folder of files, wherever it lives. Nothing is read yet.
- * @throws TureenError `SOURCE_NOT_FOUND`, `OPTION_INVALID`
+ * Opens a folder of files, wherever it lives. No file is read yet; a hub is asked for the revision.
+ * @throws TureenError `SOURCE_NOT_FOUND`, `SOURCE_READ_FAILED`, `OPTION_INVALID`, `ABORTED`
  */
-export async function openFileSet(input: FileSetInput, _options?: ReadOptions): Promise<FileSet> {
-  if (input instanceof URL) return openUrl(input);
+export async function openFileSet(input: FileSetInput, options?: OpenOptions): Promise<FileSet> {
+  if (input instanceof URL) return openUrl(input, options);
   if (typeof input === "string") {
     if (input === "") throw invalidInput("an empty string");
-    return /^(https?|file):/i.test(input) ? openUrl(parseUrl(input)) : openDirectory(input);
+    if (/^(https?|file):/i.test(input)) return openUrl(parseUrl(input), options);
+    const reference = parseHubReference(input);
+    if (reference === undefined) return openDirectory(input);
+    if (/^hf:/i.test(input)) return openRepository(reference, options);
+    return (await isDirectory(input)) ? openDirectory(input) : openNamed(input, reference, options);
   }
   if (typeof input !== "object" || input === null) {
     throw invalidInput(input === null ? "null" : typeof input);
@@ -45,7 +53,32 @@ function parseUrl(input: string): URL {
   }
 }
 
-function openUrl(url: URL): FileSet | Promise<FileSet> {
+/** A name that could as well have been meant as a path. */
+async function openNamed(
+  input: string,
+  reference: HubReference,
+  options: OpenOptions | undefined,
+): Promise<FileSet> {
+  try {
+    return await openRepository(reference, options);
+  } catch (error) {
+    if (!(error instanceof TureenError) || !error.code.startsWith("SOURCE_")) throw error;
+    const hint = `There is no local folder ${input} either.`;
+    const what = error.message.replace(/\.$/, "");
+    throw new TureenError(error.code, what, { hint }, { cause: error });
+  }
+}
+
+async function openRepository(
+  reference: HubReference,
+  options: OpenOptions | undefined,
+): Promise<FileSet> {
+  const { openHub } = await import("./hub.ts");
+  return openHub(reference, options);
+}
+
+function openUrl(url: URL, options: OpenOptions | undefined): FileSet | Promise<FileSet> {
+  if (url.protocol === "hf:") return openRepository(parseHubReference(url.href)!, options);
   if (url.protocol === "http:" || url.protocol === "https:") return openHttp(url);
   if (url.protocol === "file:") return openDirectory(url);
   throw invalidInput(`a ${url.protocol} URL`);
@@ -83,7 +116,8 @@ function openContent(path: string, content: FileContent): ByteSource {
 
 function invalidInput(found: string): TureenError {
   return new TureenError("OPTION_INVALID", "the source of files is not usable", {
-    expected: "a folder's path, an http(s) or file URL, a FileSet, or file contents by name",
+    expected:
+      "a folder's path, an http(s), file or hf URL, org/name, a FileSet, or file contents by name",
     found,
   });
 }

@@ -25,6 +25,8 @@ export interface ByteSource {
 export interface FileSet {
   /** For messages: a path or URL. */
   readonly name: string;
+  /** `org/name`, if the files come from a model hub. */
+  readonly hubId?: string | undefined;
   /** Opens a file by its path inside the folder; `undefined` if there is none. */
   open(path: string, options?: ReadOptions): Promise<ByteSource | undefined>;
 }

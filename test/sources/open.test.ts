@@ -167,16 +167,16 @@ test("inputs of other kinds are refused", async () => {
   messages["content that is a number"] = await failureOf(() => odd.open("x"));
   expect(messages).toMatchInlineSnapshot(`
     {
-      "a URL without a host": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s) or file URL, a FileSet, or file contents by name, found "http://", which is not a URL",
+      "a URL without a host": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s), file or hf URL, org/name, a FileSet, or file contents by name, found "http://", which is not a URL",
       "a file": "SOURCE_NOT_FOUND: …/files/a.bin is not a folder: expected the folder that holds the files, found a file",
       "a file URL with a host": "SOURCE_NOT_FOUND: the URL file://elsewhere/x names no local folder",
       "a missing folder": "SOURCE_NOT_FOUND: there is no folder …/nowhere",
-      "a number": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s) or file URL, a FileSet, or file contents by name, found number",
+      "a number": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s), file or hf URL, org/name, a FileSet, or file contents by name, found number",
       "a path outside": "OPTION_INVALID: the path "../x" is refused: it leaves the folder: expected a relative path inside the folder (file names)",
-      "an empty string": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s) or file URL, a FileSet, or file contents by name, found an empty string",
-      "an ftp URL": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s) or file URL, a FileSet, or file contents by name, found a ftp: URL",
-      "content that is a number": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s) or file URL, a FileSet, or file contents by name, found number as the content of x",
-      "null": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s) or file URL, a FileSet, or file contents by name, found null",
+      "an empty string": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s), file or hf URL, org/name, a FileSet, or file contents by name, found an empty string",
+      "an ftp URL": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s), file or hf URL, org/name, a FileSet, or file contents by name, found a ftp: URL",
+      "content that is a number": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s), file or hf URL, org/name, a FileSet, or file contents by name, found number as the content of x",
+      "null": "OPTION_INVALID: the source of files is not usable: expected a folder's path, an http(s), file or hf URL, org/name, a FileSet, or file contents by name, found null",
     }
   `);
 });

@@ -1,0 +1,20 @@
+// The little that browsers' storage must offer, so that the cache's logic is written and tested once: named pieces of bytes,
+// each written in whole or not at all, and a lock that dies with its tab.
+
+/** Named pieces of bytes. Names are like paths: segments without `..`, `/` between them. */
+export interface KeyStore {
+  /** For messages. */
+  readonly name: string;
+  get(key: string): Promise<Blob | undefined>;
+  /** Writes in whole or fails. */
+  put(key: string, bytes: Uint8Array): Promise<void>;
+  delete(key: string): Promise<void>;
+  /** All keys that begin with the prefix, in no order. */
+  keys(prefix: string): Promise<string[]>;
+}
+
+/** Runs at most one holder of a name at a time, in all tabs and workers of an origin. */
+export interface LockManager {
+  /** Waits for the lock, and gives what lets go of it. */
+  acquire(name: string, signal: AbortSignal | undefined): Promise<() => void>;
+}

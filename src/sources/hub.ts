@@ -1,0 +1,299 @@
+// A repository of a model hub as a set of files: from the cache where it has them, else through it. Files are fetched when
+// they are opened, and only those.
+import { TureenError } from "../errors.ts";
+import { createByteSource } from "./byte-source.ts";
+import type { HubCache } from "./cache/cache.ts";
+import { openHubCache } from "./cache/open-cache.ts";
+import { HubClient } from "./hub-client.ts";
+import { downloadBlob, hashOf } from "./hub-download.ts";
+import { readHubEnvironment, readTokenFile } from "./hub-environment.ts";
+import type { HubEntry, RevisionListing } from "./hub-listing.ts";
+import { DownloadMeter } from "./hub-meter.ts";
+import type { OpenOptions } from "./hub-options.ts";
+import { type HubReference, isCommit } from "./hub-reference.ts";
+import type { HubFile } from "./hub-refusal.ts";
+import { Transport, type TransportOptions } from "./hub-transport.ts";
+import { checkPath } from "./path.ts";
+import type { ByteSource, FileSet, ReadOptions } from "./source.ts";
+
+/** A newer revision is not worth a long wait. */
+const ATTEMPTS_IF_CACHED = 2;
+
+/** What tests change. */
+export interface HubInternals {
+  readonly transport?: TransportOptions;
+  readonly rangeBytes?: number;
+}
+
+/**
+ * Opens a repository. Asks the hub which commit the revision is, unless it is one, or offline.
+ * @throws TureenError `SOURCE_NOT_FOUND`, `SOURCE_READ_FAILED`, `OPTION_INVALID`, `ABORTED`
+ */
+export async function openHub(
+  reference: HubReference,
+  options: OpenOptions = {},
+  internals: HubInternals = {},
+): Promise<FileSet> {
+  const { hub = {}, onWarning } = options;
+  const environment = readHubEnvironment();
+  const parallel = checkParallel(hub.parallel ?? 4);
+  const offline = hub.offline ?? environment.offline;
+  const token = hub.token ?? environment.token ?? (await readTokenFile(environment));
+  const endpoint = hub.endpoint ?? environment.endpoint;
+  const client = new HubClient({ endpoint, token, transport: new Transport(internals.transport) });
+  const cache = await chooseCache(options);
+  const repository = new HubRepository({
+    reference,
+    client,
+    cache,
+    offline,
+    parallel,
+    onWarning,
+    onDownload: options.onDownload,
+    rangeBytes: internals.rangeBytes,
+  });
+  await repository.resolve(options.signal);
+  return repository;
+}
+
+async function chooseCache({ hub = {}, onWarning }: OpenOptions): Promise<HubCache | undefined> {
+  const { cache = "auto", cacheDir } = hub;
+  if (cache === "none") return undefined;
+  if (typeof cache === "object") return cache;
+  const opened = await openHubCache({ cacheDir });
+  if (opened === undefined) {
+    const message = "this host has no storage for files: they are read from the hub every time";
+    onWarning?.({ code: "CACHE_UNAVAILABLE", message });
+  }
+  return opened;
+}
+
+function checkParallel(parallel: number): number {
+  if (Number.isSafeInteger(parallel) && parallel >= 1 && parallel <= 16) return parallel;
+  throw new TureenError("OPTION_INVALID", "option hub.parallel is invalid", {
+    expected: "an integer from 1 to 16",
+    found: String(parallel),
+  });
+}
+
+interface RepositoryParts {
+  readonly reference: HubReference;
+  readonly client: HubClient;
+  readonly cache: HubCache | undefined;
+  readonly offline: boolean;
+  readonly parallel: number;
+  readonly onWarning: OpenOptions["onWarning"];
+  readonly onDownload: OpenOptions["onDownload"];
+  readonly rangeBytes: number | undefined;
+}
+
+class HubRepository implements FileSet {
+  readonly name: string;
+  readonly hubId: string;
+  readonly #parts: RepositoryParts;
+  readonly #meter: DownloadMeter;
+  /** Shards whose sizes the meter knows. */
+  readonly #announced = new Set<string>();
+  readonly #isOffline: boolean;
+  #commit = "";
+  #listing: Promise<RevisionListing> | undefined;
+
+  constructor(parts: RepositoryParts) {
+    const { repo, revision, folder } = parts.reference;
+    this.#parts = parts;
+    this.#isOffline = parts.offline;
+    this.#meter = new DownloadMeter(parts.onDownload ?? (() => {}));
+    this.name = `${repo}${revision === "main" ? "" : `@${revision}`}${folder && `/${folder}`}`;
+    this.hubId = repo;
+  }
+
+  /** Finds the commit. */
+  async resolve(signal: AbortSignal | undefined): Promise<void> {
+    const { cache, client, onWarning, reference } = this.#parts;
+    const { repo, revision } = reference;
+    if (isCommit(revision)) {
+      this.#commit = revision;
+      return;
+    }
+    const known = await cache?.readRef(repo, revision);
+    if (!this.#isOffline) {
+      try {
+        const attempts = known === undefined ? undefined : ATTEMPTS_IF_CACHED;
+        const listing = await client.list(repo, revision, signal, attempts);
+        this.#commit = listing.commit;
+        this.#listing = Promise.resolve(listing);
+        if (listing.commit === known) return;
+        await cache?.writeRef(repo, revision, listing.commit).catch(() => {}); // a read-only cache still serves
+        return;
+      } catch (error) {
+        if (known === undefined || !isOutage(error)) throw error;
+        const message = `${this.name}: using the cached revision, since the hub cannot tell the newest: ${error.message}`;
+        onWarning?.({ code: "HUB_UNREACHABLE", message });
+      }
+    }
+    if (known === undefined) throw this.#offline(`${repo}@${revision}`);
+    this.#commit = known;
+  }
+
+  async open(path: string, options: ReadOptions = {}): Promise<ByteSource | undefined> {
+    checkPath(path, this.name);
+    const { cache, reference } = this.#parts;
+    const { repo, folder } = reference;
+    const inRepo = folder === "" ? path : `${folder}/${path}`;
+    const file: HubFile = { repo, commit: this.#commit, path: inRepo };
+    const cached = await cache?.open(repo, this.#commit, inRepo, options);
+    if (cached !== undefined) return cached;
+    if (await cache?.isAbsent(repo, this.#commit, inRepo)) return undefined;
+    if (this.#isOffline) return this.#missOffline(file);
+    const entry = await this.#find(file, options.signal);
+    if (entry === undefined) {
+      await cache?.markAbsent(repo, this.#commit, inRepo).catch(() => {});
+      return undefined;
+    }
+    return cache === undefined
+      ? this.#openRemote(file, entry)
+      : this.#openThrough(cache, file, entry, options);
+  }
+
+  /** Offline, a file that nobody ever asked for is taken to be absent if the commit is there at all, as Python does. */
+  async #missOffline({ repo, commit, path }: HubFile): Promise<undefined> {
+    const repos = (await this.#parts.cache?.list()) ?? [];
+    const revisions = repos.find((candidate) => candidate.repo === repo)?.revisions ?? [];
+    if (!revisions.some((revision) => revision.commit === commit)) {
+      throw this.#offline(`${repo}@${commit}/${path}`);
+    }
+    return undefined;
+  }
+
+  #offline(what: string): TureenError {
+    return new TureenError("SOURCE_NOT_FOUND", `${what} is not in the cache`, {
+      expected: "files of an earlier download, since the hub is not to be asked (offline)",
+      where: this.#parts.cache?.name ?? "no cache",
+      hint: "Load it once without HF_HUB_OFFLINE and the option hub.offline.",
+    });
+  }
+
+  async #find(file: HubFile, signal: AbortSignal | undefined): Promise<HubEntry | undefined> {
+    const { client } = this.#parts;
+    this.#listing ??= client.list(file.repo, file.commit, signal);
+    const listing = await this.#listing.catch((error: unknown) => {
+      this.#listing = undefined;
+      throw error;
+    });
+    const entry = listing.files?.get(file.path);
+    if (entry === undefined && listing.files !== undefined) return undefined;
+    if (entry?.nBytes !== undefined && entry.etag !== undefined) return entry;
+    const inspected = await client.inspect(file, signal);
+    if (inspected === undefined) return undefined;
+    return {
+      path: file.path,
+      nBytes: entry?.nBytes ?? inspected.nBytes,
+      etag: entry?.etag ?? inspected.etag,
+    };
+  }
+
+  /** Without a cache: by range, whenever something is read, so weights stream to where they are used. */
+  #openRemote(file: HubFile, entry: HubEntry): ByteSource {
+    const { client } = this.#parts;
+    const total = this.#sizeOf(file, entry);
+    return createByteSource(client.describe(file), total, {
+      read: (offset, nBytes, signal) => client.read(file, { offset, nBytes, total }, { signal }),
+    });
+  }
+
+  async #openThrough(
+    cache: HubCache,
+    file: HubFile,
+    entry: HubEntry,
+    { signal }: ReadOptions,
+  ): Promise<ByteSource> {
+    const { client, parallel, rangeBytes } = this.#parts;
+    const { repo, commit, path } = file;
+    const nBytes = this.#sizeOf(file, entry);
+    const etag = this.#markOf(file, entry);
+    await this.#announce(file, nBytes);
+    const link = (): Promise<boolean> => cache.link(repo, commit, path, etag, nBytes);
+    if (await link()) {
+      this.#meter.add(path, nBytes, true);
+    } else {
+      let arrived = 0;
+      await downloadBlob({
+        client,
+        cache,
+        file,
+        etag,
+        nBytes,
+        parallel,
+        rangeBytes,
+        signal,
+        onBytes: (n, isResumed) => {
+          arrived += n;
+          this.#meter.add(path, n, isResumed);
+        },
+      });
+      // Another program may have fetched it.
+      if (arrived < nBytes) this.#meter.add(path, nBytes - arrived, true);
+      if (!(await link())) throw vanished(cache, path);
+    }
+    const source = await cache.open(repo, commit, path, { signal });
+    if (source === undefined) throw vanished(cache, path);
+    return source;
+  }
+
+  #sizeOf(file: HubFile, { nBytes }: HubEntry): number {
+    if (nBytes !== undefined) return nBytes;
+    throw new TureenError("SOURCE_READ_FAILED", "the hub does not tell the size of the file", {
+      where: this.#parts.client.describe(file),
+    });
+  }
+
+  /** The name of the content. One that is no hash may be whatever a server made up, and is checked for use as a file name. */
+  #markOf(file: HubFile, { etag }: HubEntry): string {
+    const where = this.#parts.client.describe(file);
+    if (etag === undefined || !/^[\w-]{1,128}$/.test(etag)) {
+      throw new TureenError("SOURCE_READ_FAILED", "the hub does not tell the hash of the file", {
+        expected: "an etag of up to 128 letters and digits",
+        found: etag ?? "none",
+        where,
+        hint: 'Read it without a cache: the option hub.cache = "none".',
+      });
+    }
+    if (hashOf(etag) === undefined) {
+      const message = `${where}: its etag is no hash, so the download is checked for its size only`;
+      this.#parts.onWarning?.({ code: "HUB_UNVERIFIED", message });
+    }
+    return etag;
+  }
+
+  /** With the first shard of a model, all of its shards are to come. */
+  async #announce({ path }: HubFile, nBytes: number): Promise<void> {
+    if (this.#announced.has(path)) return;
+    const family = /^(.*)-\d{5}-of-(\d{5})(\.\w+)$/.exec(path);
+    const files = (await this.#listing)?.files;
+    const sizes = new Map([[path, nBytes]]);
+    if (family !== null && files !== undefined) {
+      const [, stem, count, extension] = family;
+      for (const other of files.values()) {
+        const isSibling =
+          other.path.startsWith(`${stem}-`) && other.path.endsWith(`-of-${count}${extension}`);
+        if (isSibling && other.nBytes !== undefined) sizes.set(other.path, other.nBytes);
+      }
+    }
+    for (const [name, size] of sizes) {
+      if (this.#announced.has(name)) continue;
+      this.#announced.add(name);
+      this.#meter.expect(size);
+    }
+  }
+}
+
+function isOutage(error: unknown): error is TureenError {
+  return error instanceof TureenError && error.code === "SOURCE_READ_FAILED";
+}
+
+function vanished(cache: HubCache, path: string): TureenError {
+  return new TureenError("SOURCE_READ_FAILED", `${path} vanished from the cache`, {
+    where: cache.name,
+    hint: "Another program may have cleared it; try again.",
+  });
+}
