@@ -45,7 +45,12 @@ await build({
     outDir: entry("browser"),
     emptyOutDir: true,
     lib: {
-      entry: { tureen: entry("index.js"), thread: entry("backend/wasm/thread.js") },
+      entry: {
+        tureen: entry("index.js"),
+        "worker-client": entry("worker/client.js"),
+        worker: entry("worker/worker.js"),
+        thread: entry("backend/wasm/thread.js"),
+      },
       formats: ["es"],
     },
     rolldownOptions: {
