@@ -54,6 +54,7 @@ await build({
       formats: ["es"],
     },
     rolldownOptions: {
+      checks: { ineffectiveDynamicImport: false }, // merging is split off by bundlers of programs that do not merge
       output: { entryFileNames: "[name].js", chunkFileNames: "[name].js", minify: true },
     },
   },

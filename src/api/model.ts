@@ -1,14 +1,14 @@
 // A loaded model and everything one does with it: adapters, soups, text, logits, folding. Holds the parts together and says
-// who owns what; the work is theirs.
+// who owns what; the work is theirs. Merging and learning are loaded when they are asked for.
 import type { Backend } from "../backend/backend.ts";
 import { TureenError } from "../errors.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { Session, type SessionContext } from "../generate/session.ts";
-import { type LearnedSoup, type LearnSoupOptions, learnSoup } from "../learn/learn-soup.ts";
+import type { LearnedSoup, LearnSoupOptions } from "../learn/learn-soup.ts";
 import { listLinears, type ModelConfig } from "../model/config.ts";
 import type { Decoder } from "../model/decoder.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
-import { type DecoderWeights, readLinear } from "../model/weights.ts";
+import type { DecoderWeights } from "../model/weights.ts";
 import { checkFoldable, foldedSource, readFoldParts } from "../soup/fold.ts";
 import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
 import { fingerprintBase } from "../soup/identity.ts";
@@ -26,7 +26,7 @@ import type { FileSet } from "../sources/source.ts";
 import { type AdapterInfo, describeAdapter, describeModel, type ModelInfo } from "./describe.ts";
 import { type GenerateTextOptions, Generation } from "./generation.ts";
 import { type LoadAdapterOptions, openAdapterFor } from "./load-adapter.ts";
-import { type MergedAdapterInfo, mergeLoaded } from "./merge.ts";
+import type { MergedAdapterInfo } from "./merge.ts";
 import { RunQueue } from "./run-queue.ts";
 import { type Prompt, type TextTools, tokenizePrompt } from "./text-tools.ts";
 
@@ -184,6 +184,7 @@ export class Model {
     this.#checkDisposed();
     const { name, signal } = options ?? {};
     this.#adapters.checkName(name);
+    const { mergeLoaded } = await import("./merge.ts");
     const { files, report } = await mergeLoaded(this.#adapters, spec, name, { signal });
     return { ...(await this.loadAdapter(files, options)), ...report };
   }
@@ -214,6 +215,7 @@ export class Model {
         return context.weightsVersion;
       },
     };
+    const { learnSoup } = await import("../learn/learn-soup.ts");
     return learnSoup(target, options);
   }
 
