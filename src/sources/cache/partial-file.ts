@@ -222,8 +222,12 @@ class PartialFile implements PartialBlob {
     if (!this.#isOpen) return;
     // An empty file helps nobody.
     if (this.#nBytes === 0) return this.discard();
-    // Untouched since long ago: whoever comes next may have it at once.
-    await this.#parts.file.utimes(0, 0).catch(() => {});
+    // Untouched since long ago: whoever comes next may have it at once. Unless somebody has it already.
+    const isOwn = await this.#checkOwned().then(
+      () => true,
+      () => false,
+    );
+    if (isOwn) await this.#parts.file.utimes(0, 0).catch(() => {});
     await this.#close();
   }
 
