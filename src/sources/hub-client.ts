@@ -184,7 +184,9 @@ export class HubClient {
       const response = await this.#send(at, request);
       const location = response.headers.get("location");
       if (response.status < 300 || response.status >= 400 || location === null) {
-        if (at.origin !== url.origin && response.ok) onLocation?.(at);
+        // Where a browser has followed redirects by itself, only the answer tells where to.
+        const landed = response.redirected ? new URL(response.url) : at;
+        if (landed.origin !== url.origin && response.ok) onLocation?.(landed);
         return response;
       }
       const next = new URL(location, at);

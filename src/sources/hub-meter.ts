@@ -36,7 +36,7 @@ export class DownloadMeter {
     if (now - this.#reported < INTERVAL && !isEnd) return;
     this.#reported = now;
     this.#samples.push({ at: now, bytes: this.#fetched });
-    while (this.#samples.length > 2 && now - this.#samples[1]!.at > WINDOW) this.#samples.shift();
+    while (this.#samples.length > 2 && now - this.#samples[1]!.at >= WINDOW) this.#samples.shift();
     const { at, bytes } = this.#samples[0]!;
     const rate = now > at ? ((this.#fetched - bytes) / (now - at)) * 1000 : 0;
     this.#report({

@@ -36,6 +36,14 @@ export const TOKEN = "hf_secret";
 export const COMMIT: string = "c0ffee".padEnd(40, "0");
 export const OTHER_COMMIT: string = "decade".padEnd(40, "1");
 
+/** Pages of other origins may ask, as at the Hub. */
+const CORS = {
+  "access-control-allow-origin": "*",
+  "access-control-allow-headers": "authorization, range",
+  "access-control-expose-headers":
+    "content-range, etag, x-error-code, x-linked-etag, x-linked-size",
+};
+
 export class MockHub {
   readonly repos: Map<string, MockRepo> = new Map();
   readonly seen: Seen[] = [];
@@ -83,6 +91,11 @@ export class MockHub {
         range: request.headers.range,
         authorization: request.headers.authorization,
       };
+      for (const [name, value] of Object.entries(CORS)) response.setHeader(name, value);
+      if (request.method === "OPTIONS") {
+        response.writeHead(204).end();
+        return;
+      }
       this.seen.push(seen);
       if (this.intercept(seen, response)) return;
       if (host === "cdn") this.#serveCdn(request, response);
