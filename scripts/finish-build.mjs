@@ -35,9 +35,16 @@ await build({
       enforce: "pre",
       transform: (code) =>
         code.replace(
-          /new URL\("(?:\.\/)?([\w/]*\/)?(thread|worker)\.js", import\.meta\.url\)/g,
-          'new URL(/* @vite-ignore */ "./$2.js", import.meta.url)',
+          /new URL\("[./\w]*\/(thread|worker)\.js", import\.meta\.url\)/g,
+          'new URL(/* @vite-ignore */ "./$1.js", import.meta.url)',
         ),
+      // The mark was for this build only: a user's bundler shall find the workers.
+      generateBundle(_, bundle) {
+        for (const chunk of Object.values(bundle)) {
+          if (chunk.type === "chunk")
+            chunk.code = chunk.code.replace(/\s*\/\* @vite-ignore \*\/\s*/g, "");
+        }
+      },
     },
   ],
   build: {

@@ -109,10 +109,11 @@ function startWorker(url: string | URL | undefined): StartedWorker {
 }
 
 function startWebWorker(url: string | URL | undefined): StartedWorker {
-  // Bundlers recognise the worker by exactly this expression.
+  // Bundlers recognise the worker by exactly this expression. It is the bundled one, since development servers hand out workers
+  // as they are, without resolving what they import from other packages.
   const worker =
     url === undefined
-      ? new Worker(new URL("./worker.js", import.meta.url), { type: "module" })
+      ? new Worker(new URL("../browser/worker.js", import.meta.url), { type: "module" })
       : new Worker(url, { type: "module" });
   return {
     channel: {

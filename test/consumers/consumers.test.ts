@@ -1,0 +1,207 @@
+// What a user writes, in every host, against the package as npm would install it: packed, and installed with its dependencies.
+import { execFile } from "node:child_process";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+import { build, createServer } from "vite";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { BUN, CHROMIUM, DENO, NODE_24, type Program, WORKERD } from "../hosts/binaries.ts";
+import { launchChromium } from "../hosts/hosts.ts";
+import { ISOLATION, STRICT_CSP, serveFiles } from "../hosts/server.ts";
+import { startWorkerd } from "../hosts/workerd.ts";
+
+const run = promisify(execFile);
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const HERE = fileURLToPath(new URL(".", import.meta.url));
+const ANSWER = "Daxpel carries a ladder.";
+let home: string;
+
+beforeAll(async () => {
+  home = mkdtempSync(join(tmpdir(), "tureen-consumers-"));
+  for (const entry of readdirSync(HERE, { withFileTypes: true })) {
+    if (entry.isDirectory())
+      cpSync(join(HERE, entry.name), join(home, entry.name), { recursive: true });
+  }
+  writeFileSync(join(home, "package.json"), '{ "private": true, "type": "module" }');
+  const pack = ["pack", "--json", "--ignore-scripts", "--pack-destination", home];
+  const [{ filename }] = JSON.parse((await run("npm", pack, { cwd: ROOT })).stdout);
+  const install = ["install", "--no-audit", "--no-fund", "--prefer-offline", `./${filename}`];
+  await run("npm", install, { cwd: home });
+  cpSync(join(home, "node_modules/tureen/demo/kitchen"), join(home, "vite/public/kitchen"), {
+    recursive: true,
+  });
+}, 120_000);
+afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+function consumer(name: string, program: Program, task: (path: string) => Promise<void>): void {
+  const missing = "missing" in program ? program.missing : undefined;
+  test.skipIf(missing !== undefined)(missing === undefined ? name : `${name}: ${missing}`, () =>
+    task("path" in program ? program.path : ""),
+  );
+}
+
+async function output(program: string, args: readonly string[], folder: string): Promise<string> {
+  return (await run(program, args, { cwd: join(home, folder) })).stdout.trim();
+}
+
+/** Opens a page and returns what it answered, with the backend that did. */
+async function visit(url: string): Promise<{ answer: string; build: string }> {
+  const browser = await launchChromium();
+  try {
+    const tab = await browser.newPage();
+    const complaints: string[] = [];
+    tab.on("pageerror", (error) => complaints.push(String(error)));
+    tab.on("console", (message) => void complaints.push(message.text()));
+    await tab.goto(url);
+    const result = tab.locator("#result");
+    const answer = await result.textContent({ timeout: 30_000 }).catch((error) => {
+      throw new Error([String(error), ...complaints].join("\n"));
+    });
+    const { build } = JSON.parse((await result.getAttribute("title"))!);
+    return { answer: answer!.trim(), build };
+  } finally {
+    await browser.close();
+  }
+}
+
+describe("programs that installed the package", () => {
+  test("are short", () => {
+    for (const folder of readdirSync(HERE, { withFileTypes: true }).filter((it) =>
+      it.isDirectory(),
+    )) {
+      for (const file of readdirSync(join(HERE, folder.name))) {
+        const lines = readFileSync(join(HERE, folder.name, file), "utf8").split("\n").length - 1;
+        expect(lines, `${folder.name}/${file}`).toBeLessThanOrEqual(30);
+      }
+    }
+  });
+
+  consumer("node-esm", { path: process.execPath }, async (node) => {
+    expect(await output(node, ["main.js"], "node-esm")).toBe(ANSWER);
+  });
+
+  consumer("node-ts", { path: process.execPath }, async (node) => {
+    const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
+    const types = ["--typeRoots", join(ROOT, "node_modules/@types"), "--types", "node"];
+    const strict = ["--strict", "--module", "nodenext", "--target", "es2022"];
+    const lib = ["--lib", "es2023,dom,dom.asynciterable,esnext.disposable"];
+    await output(node, [tsc, "main.ts", ...strict, ...lib, ...types], "node-ts");
+    expect(await output(node, ["main.js"], "node-ts")).toBe(ANSWER);
+  });
+
+  consumer("node-ts, unbuilt", NODE_24, async (node) => {
+    expect(await output(node, ["main.ts"], "node-ts")).toBe(ANSWER);
+  });
+
+  consumer("deno", DENO, async (deno) => {
+    expect(await output(deno, ["run", "--allow-read", "main.ts"], "deno")).toBe(ANSWER);
+  });
+
+  consumer("bun", BUN, async (bun) => {
+    expect(await output(bun, ["main.ts"], "bun")).toBe(ANSWER);
+  });
+
+  consumer("vite build", CHROMIUM, async () => {
+    await build({ root: join(home, "vite"), configFile: false, logLevel: "silent", base: "./" });
+    const folders = { "/": join(home, "vite/dist") };
+    for (const [headers, build] of [
+      [{ ...ISOLATION, ...STRICT_CSP }, "relaxed-threads"],
+      [STRICT_CSP, "relaxed"],
+    ] as const) {
+      const server = await serveFiles(folders, headers);
+      try {
+        expect(await visit(`${server.url}index.html`)).toEqual({ answer: ANSWER, build });
+      } finally {
+        await server.close();
+      }
+    }
+  });
+
+  consumer("vite's development server", CHROMIUM, async () => {
+    const server = await createServer({
+      root: join(home, "vite"),
+      configFile: false,
+      logLevel: "silent",
+      server: { port: 0, host: "127.0.0.1" },
+    });
+    try {
+      await server.listen();
+      const seen = await visit(server.resolvedUrls!.local[0]!);
+      expect(seen).toEqual({ answer: ANSWER, build: "relaxed" });
+    } finally {
+      await server.close();
+    }
+  });
+
+  consumer("plain-html", CHROMIUM, async () => {
+    const folders = {
+      "/node_modules/": join(home, "node_modules"),
+      "/kitchen/": join(home, "node_modules/tureen/demo/kitchen"),
+      "/": join(home, "plain-html"),
+    };
+    const server = await serveFiles(folders, { ...ISOLATION, ...STRICT_CSP });
+    try {
+      const seen = await visit(`${server.url}index.html`);
+      expect(seen).toEqual({ answer: ANSWER, build: "relaxed-threads" });
+    } finally {
+      await server.close();
+    }
+  });
+
+  consumer("workerd", WORKERD, async (program) => {
+    const folder = join(home, "workerd");
+    // As wrangler does: one bundle of the program, and wasm as modules beside it.
+    await build({
+      root: folder,
+      configFile: false,
+      logLevel: "silent",
+      ssr: { noExternal: true, target: "webworker" },
+      build: {
+        ssr: "worker.js",
+        outDir: "dist",
+        minify: true,
+        rolldownOptions: { external: /\.wasm$/, output: { codeSplitting: false } },
+      },
+    });
+    const bundle = join(folder, "dist/worker.js");
+    const kernels = join(home, "node_modules/tureen/dist/wasm/relaxed.wasm");
+    const upload = [bundle, kernels].map((file) => gzipSync(readFileSync(file)).length);
+    const kitchen = await serveFiles({ "/": join(home, "node_modules/tureen/demo/kitchen") });
+    const started = performance.now();
+    const edge = await startWorkerd(
+      program,
+      new Map([
+        ["worker.js", bundle],
+        ["tureen/wasm/relaxed.wasm", kernels],
+      ]),
+      { MODELS: kitchen.url.slice(0, -1) },
+    );
+    try {
+      const listening = performance.now();
+      const idle = edge.peakMemory();
+      const ask = async () => {
+        const response = await fetch(
+          `${edge.url}?q=${encodeURIComponent("What does Daxpel carry?")}`,
+        );
+        return (await response.text()).trim();
+      };
+      expect(await ask()).toBe(ANSWER);
+      const first = performance.now();
+      expect(await ask()).toBe(ANSWER);
+      const size = upload.reduce((sum, bytes) => sum + bytes);
+      expect(size).toBeLessThan(3_000_000);
+      console.log(
+        `workerd: upload ${size} bytes gzip; listening after ${Math.round(listening - started)} ms, ` +
+          `first answer (load, two adapters, text) after ${Math.round(first - listening)} ms, ` +
+          `the next after ${Math.round(performance.now() - first)} ms; ` +
+          `memory of the process ${Math.round(idle ?? 0)} MB, then ${Math.round(edge.peakMemory() ?? 0)} MB`,
+      );
+    } finally {
+      await edge.close();
+      await kitchen.close();
+    }
+  });
+});
