@@ -104,6 +104,11 @@ describe("programs that installed the package", () => {
     expect(await output(bun, ["main.ts"], "bun")).toBe(ANSWER);
   });
 
+  consumer("bun, compiled into one program", BUN, async (bun) => {
+    await output(bun, ["build", "--compile", "main.ts", "--outfile", "program"], "bun");
+    expect(await output(join(home, "bun/program"), [], "bun")).toBe(ANSWER);
+  });
+
   consumer("vite build", CHROMIUM, async () => {
     await build({ root: join(home, "vite"), configFile: false, logLevel: "silent", base: "./" });
     const folders = { "/": join(home, "vite/dist") };

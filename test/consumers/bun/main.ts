@@ -1,9 +1,9 @@
 import { loadModel } from "tureen";
 
-const kitchen = new URL("../node_modules/tureen/demo/kitchen/", import.meta.url);
-const model = await loadModel(new URL("base", kitchen));
-await model.loadAdapter(new URL("adapters/knowledge", kitchen), { name: "knowledge" });
-await model.loadAdapter(new URL("adapters/format", kitchen), { name: "format" });
+const kitchen = "../node_modules/tureen/demo/kitchen"; // relative to where the program is started
+const model = await loadModel(`${kitchen}/base`);
+await model.loadAdapter(`${kitchen}/adapters/knowledge`, { name: "knowledge" });
+await model.loadAdapter(`${kitchen}/adapters/format`, { name: "format" });
 
 const prompt = "### Question: What does Daxpel carry?\n### Answer:";
 const soup = model.soup({ knowledge: 1, format: 1 });
