@@ -1,92 +1,28 @@
-// Repositories of a hub, through the cache on a disk, against a hub on loopback: what is asked for, kept, resumed and refused.
-import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+// Repositories of a hub, through the cache on a disk, against a hub on loopback: what is asked for, kept and refused.
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { readlink, stat, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { build } from "vite";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { openHub } from "../../src/sources/hub.ts";
-import type { DownloadProgress, OpenOptions, Warning } from "../../src/sources/hub-options.ts";
-import { type HubReference, parseHubReference } from "../../src/sources/hub-reference.ts";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+import type { DownloadProgress, Warning } from "../../src/sources/hub-options.ts";
 import { openFileSet } from "../../src/sources/open.ts";
-import type { FileSet } from "../../src/sources/source.ts";
-import { failureOf } from "../formats/failure.ts";
 import {
-  COMMIT,
-  etagOf,
-  MockHub,
-  type MockRepo,
-  OTHER_COMMIT,
-  someBytes,
-  TOKEN,
-} from "./hub-mock.ts";
+  blobs,
+  cacheDir,
+  config,
+  failure,
+  folder,
+  hub,
+  model,
+  open,
+  read,
+  type Settings,
+  useHub,
+  weights,
+} from "./hub-fixture.ts";
+import { COMMIT, etagOf, OTHER_COMMIT, someBytes, TOKEN } from "./hub-mock.ts";
 
-const hub = new MockHub();
-const weights = { content: someBytes(300_000), lfs: true };
-const config = { content: new TextEncoder().encode('{"model_type":"llama"}') };
-const model: MockRepo = {
-  commit: COMMIT,
-  files: { "config.json": config, "model.safetensors": weights, "sub/deep.json": config },
-};
+useHub();
 
-let cacheDir: string;
-beforeAll(() => hub.start());
-afterAll(() => hub.stop());
-beforeEach(() => {
-  cacheDir = mkdtempSync(join(tmpdir(), "tureen-hub-"));
-  // Nobody's own settings, token or cache.
-  for (const name of ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"]) {
-    vi.stubEnv(name, "");
-  }
-  vi.stubEnv("HF_HOME", join(cacheDir, "home"));
-  vi.stubEnv("HF_HUB_CACHE", join(cacheDir, "env-cache"));
-  hub.repos.set("org/name", model);
-});
-afterEach(() => {
-  vi.unstubAllEnvs();
-  hub.reset();
-  rmSync(cacheDir, { recursive: true, force: true });
-});
-
-/** Impatient, with ranges small enough that the weights need several. */
-const internals = {
-  transport: { delays: [5, 5, 5], patience: 300, maxRetryAfter: 500 },
-  rangeBytes: 64 * 1024,
-};
-
-interface Settings extends OpenOptions {
-  readonly name?: string;
-}
-
-function open({ name = "org/name", hub: more, ...options }: Settings = {}): Promise<FileSet> {
-  const reference = parseHubReference(name) as HubReference;
-  const settings = { endpoint: hub.endpoint, cacheDir, parallel: 2, ...more };
-  return openHub(reference, { ...options, hub: settings }, internals);
-}
-
-async function read(files: FileSet, path: string): Promise<Buffer | undefined> {
-  const source = await files.open(path);
-  if (source === undefined) return undefined;
-  try {
-    return Buffer.from(await source.read(0, source.size));
-  } finally {
-    await source.close();
-  }
-}
-
-function failure(action: () => unknown): Promise<string> {
-  return failureOf(action).then((text) =>
-    text
-      .replaceAll(cacheDir, "CACHE")
-      .replaceAll(hub.endpoint.slice(7), "HUB")
-      .replaceAll(hub.cdn.slice(7), "CDN"),
-  );
-}
-
-const folder = (): string => join(cacheDir, "models--org--name");
-const blobs = (): string[] => readdirSync(join(folder(), "blobs")).sort();
 const isContent = (seen: string): boolean => !seen.includes("/api/");
 
 describe("the first load", () => {
@@ -226,7 +162,7 @@ describe("later loads", () => {
 
   test("HF_HUB_OFFLINE, HF_HUB_CACHE, HF_HOME", async () => {
     vi.stubEnv("HF_HUB_OFFLINE", "1");
-    vi.stubEnv("HF_HUB_CACHE", cacheDir);
+    vi.stubEnv("HF_HUB_CACHE", cacheDir());
     expect(await read(await openFileSet("org/name"), "config.json")).toBeDefined();
     vi.stubEnv("HF_HUB_CACHE", "");
     expect(await failure(() => openFileSet("org/name"))).toMatchInlineSnapshot(
@@ -296,169 +232,6 @@ describe("what Python's tools left", () => {
   });
 });
 
-describe("bad networks", () => {
-  /** Sends so many bytes of a range, then cuts the connection. */
-  function cutAfter(nBytes: number, times: number): void {
-    hub.intercept = ({ host, range }, response) => {
-      if (host !== "cdn" || times-- <= 0) return false;
-      const [start, end] = /(\d+)-(\d+)/.exec(range!)!.slice(1).map(Number) as [number, number];
-      const headers = {
-        "content-range": `bytes ${start}-${end}/${weights.content.length}`,
-        "content-length": end - start + 1,
-      };
-      response.writeHead(206, headers);
-      response.write(weights.content.subarray(start, start + nBytes), () => response.destroy());
-      return true;
-    };
-  }
-
-  test("a cut connection is resumed from the byte where it was cut", async () => {
-    cutAfter(1000, 1);
-    expect((await read(await open(), "model.safetensors"))?.equals(weights.content)).toBe(true);
-    expect(hub.take().filter((line) => line.endsWith("bytes=1000-65535")).length).toBe(1);
-  });
-
-  test("progress starts the count of attempts again", async () => {
-    cutAfter(10_000, 20);
-    expect((await read(await open(), "model.safetensors"))?.equals(weights.content)).toBe(true);
-  });
-
-  test("silence ends in another attempt", async () => {
-    let isFirst = true;
-    hub.intercept = ({ host }, response) => {
-      if (host !== "cdn" || !isFirst) return false;
-      isFirst = false;
-      response.writeHead(206, { "content-length": 65536 }).flushHeaders();
-      return true;
-    };
-    expect((await read(await open(), "model.safetensors"))?.equals(weights.content)).toBe(true);
-  });
-
-  test("a slow server is waited for", async () => {
-    hub.intercept = ({ host, range }, response) => {
-      if (host !== "cdn" || !range?.startsWith("bytes=0-")) return false;
-      response.writeHead(206, { "content-length": 65536 });
-      let sent = 0;
-      const timer = setInterval(() => {
-        response.write(weights.content.subarray(sent, sent + 8192));
-        sent += 8192;
-        if (sent < 65536) return;
-        clearInterval(timer);
-        response.end();
-      }, 100); // in all longer than the patience for silence
-      return true;
-    };
-    expect((await read(await open(), "model.safetensors"))?.equals(weights.content)).toBe(true);
-  });
-
-  test("429 and its Retry-After", async () => {
-    let refused: number | undefined;
-    let retried: number | undefined;
-    hub.intercept = ({ host, range }, response) => {
-      if (host !== "cdn" || range !== "bytes=0-65535") return false;
-      retried ??= refused && performance.now() - refused;
-      if (refused !== undefined) return false;
-      refused = performance.now();
-      response.writeHead(429, { "retry-after": new Date(Date.now() + 1400).toUTCString() }).end();
-      return true;
-    };
-    const patient = { ...internals, transport: { delays: [5, 5], maxRetryAfter: 5000 } };
-    const settings = { hub: { endpoint: hub.endpoint, cacheDir } };
-    const files = await openHub(parseHubReference("org/name")!, settings, patient);
-    expect((await read(files, "model.safetensors"))?.equals(weights.content)).toBe(true);
-    // A date has whole seconds: of 1400 ms at least 400 are left.
-    expect(retried).toBeGreaterThan(350);
-  });
-
-  test("addresses of the CDN expire", async () => {
-    let expired = false;
-    hub.intercept = ({ host }, response) => {
-      if (host !== "cdn" || expired || hub.sent < 100_000) return false;
-      expired = true;
-      response.writeHead(403).end();
-      return true;
-    };
-    expect((await read(await open(), "model.safetensors"))?.equals(weights.content)).toBe(true);
-    expect(expired).toBe(true);
-  });
-
-  test("damage on the way is noticed, and nothing of it is kept", async () => {
-    hub.intercept = ({ host, range }, response) => {
-      if (host !== "cdn" || range !== "bytes=65536-131071") return false;
-      const part = weights.content.slice(65536, 131072);
-      part[5]! ^= 1;
-      response.writeHead(206, { "content-length": part.length }).end(part);
-      return true;
-    };
-    const files = await open();
-    expect(await failure(() => read(files, "model.safetensors"))).toMatch(
-      /^SOURCE_READ_FAILED: the content is not what the hub promised: expected sha256 \w{64}, found \w{64} \(HUB: org/,
-    );
-    expect(blobs()).toEqual([]);
-    hub.intercept = () => false;
-    expect((await read(files, "model.safetensors"))?.equals(weights.content)).toBe(true);
-  });
-
-  test("a small file is checked by git's hash", async () => {
-    hub.intercept = ({ url }, response) => {
-      if (!url.includes("/resolve/")) return false;
-      response.end('{"model_type":"lhama"}');
-      return true;
-    };
-    const files = await open();
-    expect(await failure(() => read(files, "config.json"))).toMatch(/expected sha1 \w{40}/);
-  });
-
-  test.each<[string, number, Record<string, string>, string]>([
-    ["a server that ignores ranges", 200, {}, "the hub ignores range requests"],
-    ["another range", 206, { "content-range": "bytes 5-9/300000" }, "the hub sent another range"],
-    ["a redirect to nowhere", 302, { location: "ftp://x/y" }, "redirects to an unsafe address"],
-    ["forever limited", 429, {}, "the hub limits the rate of requests"],
-    ["limited for long", 429, { "retry-after": "900" }, "Try again in 900 s"],
-    ["broken", 500, {}, "the hub has a problem"],
-  ])("%s", async (_, status, headers, message) => {
-    const files = await open();
-    hub.intercept = (_, response) => {
-      response.writeHead(status, headers).end("x");
-      return true;
-    };
-    const text = await failure(() => read(files, "model.safetensors"));
-    expect(text).toMatch(/^SOURCE_READ_FAILED/);
-    expect(text).toContain(message);
-    hub.intercept = () => false;
-    expect((await read(files, "model.safetensors"))?.equals(weights.content)).toBe(true);
-  });
-
-  test("redirects in circles", async () => {
-    hub.intercept = ({ url }, response) => {
-      response.writeHead(302, { location: url }).end();
-      return true;
-    };
-    expect(await failure(() => open())).toMatch(/the hub redirects in circles/);
-  });
-
-  test("abort, and go on later", async () => {
-    const files = await open();
-    const controller = new AbortController();
-    let ranges = 0;
-    hub.intercept = ({ host }) => {
-      if (host === "cdn" && ++ranges === 4) controller.abort();
-      return false;
-    };
-    const { signal } = controller;
-    expect(await failure(() => files.open("model.safetensors", { signal }))).toMatch(/^ABORTED/);
-    const kept = blobs();
-    expect(kept).toEqual([expect.stringMatching(/^\w{64}\.\w+-\d+-\w+\.incomplete$/)]);
-    const { size } = await stat(join(folder(), "blobs", kept[0]!));
-    expect(size).toBeGreaterThan(0);
-    hub.intercept = () => false;
-    hub.sent = 0;
-    expect((await read(files, "model.safetensors"))?.equals(weights.content)).toBe(true);
-    expect(hub.sent).toBe(weights.content.length - size);
-    expect(blobs()).toEqual([etagOf(weights)]);
-  });
-});
-
 describe("refusals say what to do", () => {
   const message = (settings: Settings, path = "model.safetensors"): Promise<string> =>
     failure(async () => read(await open(settings), path));
@@ -493,7 +266,7 @@ describe("refusals say what to do", () => {
   });
 
   test("a name that may have been meant as a path", async () => {
-    const options = { hub: { endpoint: hub.endpoint, cacheDir } };
+    const options = { hub: { endpoint: hub.endpoint, cacheDir: cacheDir() } };
     expect(await failure(() => openFileSet("org/missing", options))).toMatch(
       /^SOURCE_READ_FAILED: .*There is no local folder org\/missing either\.$/,
     );
@@ -543,83 +316,5 @@ describe("refusals say what to do", () => {
     const files = await open({ onWarning: ({ code }) => warnings.push(code) });
     expect((await read(files, "a"))?.toString()).toBe("abc");
     expect(warnings).toEqual(["HUB_UNVERIFIED"]);
-  });
-});
-
-describe("several at once", () => {
-  test("loaders in one process download once", async () => {
-    const all = await Promise.all(
-      [0, 1, 2, 3].map(async () => read(await open(), "model.safetensors")),
-    );
-    for (const content of all) expect(content?.equals(weights.content)).toBe(true);
-    expect(hub.sent).toBe(weights.content.length);
-    expect(blobs()).toEqual([etagOf(weights)]);
-  });
-
-  /** Loads in another process, from bundled sources, since Node 20 runs no TypeScript. Ends with its exit code. */
-  async function loadElsewhere(): Promise<{ code: Promise<number | null>; kill(): void }> {
-    const bundle = join(cacheDir, "bundle");
-    if (!existsSync(bundle)) {
-      await build({
-        configFile: false,
-        logLevel: "silent",
-        ssr: { noExternal: true },
-        build: {
-          ssr: join(import.meta.dirname, "../../src/sources/hub.ts"),
-          outDir: bundle,
-          rollupOptions: { output: { entryFileNames: "hub.mjs" } },
-        },
-      });
-    }
-    const settings = { hub: { endpoint: hub.endpoint, cacheDir, parallel: 1 } };
-    const program = `
-      const { openHub } = await import(${JSON.stringify(pathToFileURL(join(bundle, "hub.mjs")))});
-      const reference = ${JSON.stringify(parseHubReference("org/name"))};
-      const internals = { rangeBytes: 65536, transport: { delays: [10, 10] } };
-      const files = await openHub(reference, ${JSON.stringify(settings)}, internals);
-      const source = await files.open("model.safetensors");
-      if (source.size !== ${weights.content.length}) process.exit(3);`;
-    const args = ["--input-type=module", "-e", program];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
-    const code = new Promise<number | null>((resolve) => child.on("exit", resolve));
-    return { code, kill: () => child.kill("SIGKILL") };
-  }
-
-  test("processes leave one good blob", async () => {
-    const first = await loadElsewhere();
-    const rest = await Promise.all([loadElsewhere(), loadElsewhere()]);
-    const codes = await Promise.all([first, ...rest].map(({ code }) => code));
-    expect(codes).toEqual([0, 0, 0]);
-    expect(blobs()).toEqual([etagOf(weights)]);
-    expect(
-      (await read(await open({ hub: { offline: true } }), "model.safetensors"))?.equals(
-        weights.content,
-      ),
-    ).toBe(true);
-  });
-
-  test("killed midway, the next load goes on at once", async () => {
-    let stall = (): void => {};
-    const stalled = new Promise<void>((resolve) => {
-      stall = resolve;
-    });
-    let ranges = 0;
-    hub.intercept = ({ host }) => {
-      if (host !== "cdn" || ++ranges < 4) return false;
-      stall();
-      return true; // never answered
-    };
-    const victim = await loadElsewhere();
-    await stalled;
-    victim.kill();
-    expect(await victim.code).toBeNull();
-    expect(blobs()).toEqual([expect.stringMatching(/\.incomplete$/)]);
-    hub.intercept = () => false;
-    hub.sent = 0;
-    const start = performance.now();
-    expect((await read(await open(), "model.safetensors"))?.equals(weights.content)).toBe(true);
-    expect(hub.sent).toBe(weights.content.length - 3 * 65536);
-    expect(performance.now() - start).toBeLessThan(5000);
-    expect(blobs()).toEqual([etagOf(weights)]);
   });
 });

@@ -18,8 +18,11 @@ import { codeOf, type FileSystem, isMissing, noSpace, writeFailure } from "./fil
 
 /** In ms. */
 const TOUCH_EVERY = 3000;
-/** An untouched file of another host, or of a process of which nothing can be told, is taken over after this many ms. */
-const STALE_AFTER = 20_000;
+/**
+ * After so many ms untouched, a file is taken over: of another host, or of a process of which nothing can be told; and of a
+ * process that lives here, which may be busy, or only have the number of one that is gone.
+ */
+const STALE_AFTER = { unknown: 15_000, alive: 60_000, gone: 0 };
 const POLL_EVERY = 150;
 
 const SUFFIX = ".incomplete";
@@ -89,15 +92,15 @@ interface FoundPartial {
 async function findPartials(fs: FileSystem, folder: string, etag: string): Promise<FoundPartial[]> {
   const found: FoundPartial[] = [];
   for (const name of await fs.readdir(folder)) {
-    const owner = name.startsWith(`${etag}.`) && name.endsWith(SUFFIX) && name.split(".").at(-2);
-    const match = owner ? /^(\w+)-(\d+)-\w+$/.exec(owner) : null;
+    const label = name.startsWith(`${etag}.`) && name.endsWith(SUFFIX) && name.split(".").at(-2);
+    const match = label ? /^(\w+)-(\d+)-\w+$/.exec(label) : null;
     if (match === null) continue;
     const path = `${folder}/${name}`;
     const stat = await fs.stat(path).catch(() => undefined);
     if (stat === undefined) continue;
-    const isFresh = Date.now() - stat.mtimeMs < STALE_AFTER;
-    const isGone = match[1] === hostName() && isProcessGone(Number(match[2]));
-    found.push({ path, nBytes: stat.size, isAlive: isFresh && !isGone });
+    const owner = match[1] === hostName() ? stateOf(Number(match[2])) : "unknown";
+    const isAlive = Date.now() - stat.mtimeMs < STALE_AFTER[owner];
+    found.push({ path, nBytes: stat.size, isAlive });
   }
   return found;
 }
@@ -273,12 +276,12 @@ class PartialFile implements PartialBlob {
   }
 }
 
-function isProcessGone(pid: number): boolean {
+function stateOf(pid: number): "alive" | "gone" | "unknown" {
   try {
     globalThis.process.kill(pid, 0);
-    return false;
+    return "alive";
   } catch (cause) {
-    return codeOf(cause) === "ESRCH"; // anything else says nothing
+    return codeOf(cause) === "ESRCH" ? "gone" : "unknown"; // Deno may not be permitted to look
   }
 }
 
