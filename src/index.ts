@@ -47,5 +47,6 @@ export type { CachedRepo, CachedRevision, HubCache } from "./sources/cache/cache
 export { type HubCacheOptions, openHubCache } from "./sources/cache/open-cache.ts";
 export type { HubOptions, Warning } from "./sources/hub-options.ts";
 export type { FileContent, FileSetInput } from "./sources/open.ts";
+export type { FolderHandle, PickedFile } from "./sources/picked.ts";
 export { createMemorySink, type FileSink, type MemorySink } from "./sources/sink.ts";
 export type { ByteSource, FileSet, ReadOptions } from "./sources/source.ts";

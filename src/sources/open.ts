@@ -9,6 +9,13 @@ import type { OpenOptions } from "./hub-options.ts";
 import { type HubReference, parseHubReference } from "./hub-reference.ts";
 import { openMemory } from "./memory.ts";
 import { checkPath } from "./path.ts";
+import {
+  type FolderHandle,
+  isFolderHandle,
+  openFileList,
+  openFolderHandle,
+  type PickedFile,
+} from "./picked.ts";
 import type { ByteSource, FileSet, ReadOptions } from "./source.ts";
 
 /** Content of one file, for a set of files given by name. */
@@ -16,10 +23,16 @@ export type FileContent = Uint8Array | ArrayBuffer | Blob | ByteSource;
 
 /**
  * What every loader accepts: the path of a folder; an `http(s):` or `file:` URL of a folder; a repository of a model hub as
- * `org/name`, `org/name@revision` or `hf://org/name[@revision][/folder]`; a FileSet; or contents by file name. `org/name`
- * is a local folder if there is one of that path.
+ * `org/name`, `org/name@revision` or `hf://org/name[@revision][/folder]`; a FileSet; contents by file name; or, in browsers,
+ * a `FileSystemDirectoryHandle` or a list of `File`s. `org/name` is a local folder if there is one of that path.
  */
-export type FileSetInput = string | URL | FileSet | Readonly<Record<string, FileContent>>;
+export type FileSetInput =
+  | string
+  | URL
+  | FileSet
+  | FolderHandle
+  | Iterable<PickedFile>
+  | Readonly<Record<string, FileContent>>;
 
 /** tokenizer.json is the largest JSON file beside a model, up to some 35 MB today. */
 const MAX_JSON_BYTES = 256 * 1024 * 1024;
@@ -41,8 +54,10 @@ export async function openFileSet(input: FileSetInput, options?: OpenOptions): P
   if (typeof input !== "object" || input === null) {
     throw invalidInput(input === null ? "null" : typeof input);
   }
+  if (isFolderHandle(input)) return openFolderHandle(input);
   if (isFileSet(input)) return input;
-  return openFiles(input);
+  if (Symbol.iterator in input) return openFileList(input as Iterable<PickedFile>);
+  return openFiles(input as Readonly<Record<string, FileContent>>);
 }
 
 function parseUrl(input: string): URL {
