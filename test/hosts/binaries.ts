@@ -45,6 +45,11 @@ export const CHROMIUM: Program = find("Chromium", [
   "/usr/bin/chromium-browser",
   "/usr/bin/google-chrome",
 ]);
+export const FIREFOX: Program = find("Firefox", [
+  process.env.FIREFOX,
+  "/usr/bin/firefox-esr",
+  "/usr/bin/firefox",
+]);
 /** Other versions of Node, of test/hosts/package.json. */
 export const NODE_22: Program = find("Node 22 (npm install --prefix test/hosts)", [
   inPackage("node-22", "bin/node"),

@@ -1,8 +1,11 @@
-// The parity program in hosts with a file system: Node, Deno, Bun. Prints its rows as JSON.
+// The parity program in hosts with a file system: Node, Deno, Bun. Prints its rows as JSON. With `sources`, it runs the
+// library's TypeScript as it is.
 import { readFile } from "node:fs/promises";
-import * as tureen from "../../dist/index.js";
 import { runParity } from "./parity.mjs";
 
+const tureen = await (process.argv[2] === "sources"
+  ? import("../../src/index.ts")
+  : import("../../dist/index.js"));
 const kitchen = new URL("../../demo/kitchen/", import.meta.url);
 const recipe = JSON.parse(await readFile(new URL("soups/learned.json", kitchen), "utf8"));
 const rows = await runParity(tureen, (path) => new URL(path, kitchen), recipe);

@@ -6,7 +6,17 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
-import { BUN, CHROMIUM, DENO, NODE_22, NODE_24, type Program, WORKERD } from "./binaries.ts";
+import {
+  BUN,
+  CHROMIUM,
+  DENO,
+  FIREFOX,
+  NODE_22,
+  NODE_24,
+  type Program,
+  WORKERD,
+} from "./binaries.ts";
+import { visitInFirefox } from "./firefox.ts";
 import { ISOLATION, STRICT_CSP, serveFiles } from "./server.ts";
 import { startWorkerd } from "./workerd.ts";
 
@@ -55,18 +65,30 @@ export const HOSTS: readonly Host[] = [
   command("Node 22", NODE_22),
   command("Node 24", NODE_24),
   command("Deno", DENO, { required: true, flags: ["run", "--allow-read"] }),
+  command("Deno, TypeScript sources", DENO, {
+    flags: ["run", "--allow-read", "--no-check"],
+    args: ["sources"],
+  }),
   command("Bun", BUN),
   page("Chromium, isolated page, worker", { isolated: true, worker: true }),
   page("Chromium, isolated page, main thread", { isolated: true, worker: false }),
   page("Chromium, plain page, worker", { isolated: false, worker: true }),
   page("Chromium, plain page, main thread", { isolated: false, worker: false }),
+  firefox("Firefox, isolated page, worker", { isolated: true, worker: true }),
+  firefox("Firefox, plain page, main thread", { isolated: false, worker: false }),
   edge(),
 ];
+
+interface CommandOptions {
+  readonly required?: boolean;
+  readonly flags?: readonly string[];
+  readonly args?: readonly string[];
+}
 
 function command(
   name: string,
   program: Program,
-  { required = false, flags = [] }: { required?: boolean; flags?: string[] } = {},
+  { required = false, flags = [], args = [] }: CommandOptions = {},
 ): Host {
   return {
     name,
@@ -74,8 +96,8 @@ function command(
     threads: "many",
     missing: "missing" in program ? program.missing : undefined,
     async run() {
-      const args = [...flags, join(ROOT, "test/hosts/command.mjs")];
-      const { stdout } = await run(pathOf(program), args, { cwd: ROOT });
+      const all = [...flags, join(ROOT, "test/hosts/command.mjs"), ...args];
+      const { stdout } = await run(pathOf(program), all, { cwd: ROOT });
       return JSON.parse(stdout);
     },
   };
@@ -101,11 +123,45 @@ function page(name: string, { isolated, worker }: { isolated: boolean; worker: b
   };
 }
 
+function firefox(name: string, { isolated, worker }: { isolated: boolean; worker: boolean }): Host {
+  return {
+    name,
+    required: false,
+    threads: isolated && worker ? "many" : "one",
+    missing: "missing" in FIREFOX ? FIREFOX.missing : undefined,
+    async run() {
+      let answer = (_body: string): void => {};
+      const done = new Promise<string>((resolve) => {
+        answer = resolve;
+      });
+      const headers = { ...(isolated ? ISOLATION : {}), ...STRICT_CSP };
+      const server = await serveFiles(PAGE_FOLDERS, headers, (body) => answer(body));
+      try {
+        const url = `${server.url}page/index.html?post${worker ? "#worker" : ""}`;
+        const body = await visitInFirefox(pathOf(FIREFOX), url, done);
+        const { rows, failure, ...found } = JSON.parse(body);
+        if (rows === undefined) throw new Error(failure);
+        if (found.isolated !== isolated) throw new Error("the page's isolation is not as set");
+        return rows;
+      } finally {
+        await server.close();
+      }
+    },
+  };
+}
+
 /** What a page of test/hosts says when it is done. Its policy forbids to evaluate anything in it. */
 // biome-ignore lint/suspicious/noExplicitAny: each page has its own answer
 export async function readResult(tab: Tab): Promise<any> {
   return JSON.parse((await tab.locator("#result").textContent({ timeout: 60_000 }))!);
 }
+
+/** What pages of test/hosts find at their server. */
+const PAGE_FOLDERS = {
+  "/dist/": join(ROOT, "dist/browser"),
+  "/kitchen/": join(ROOT, "demo/kitchen"),
+  "/": join(ROOT, "test/hosts"),
+};
 
 type Tab = Awaited<ReturnType<Awaited<ReturnType<typeof chromium.launch>>["newPage"]>>;
 
@@ -115,14 +171,7 @@ export async function withPage<T>(
   path: string,
   task: (tab: Tab) => Promise<T>,
 ): Promise<T> {
-  const server = await serveFiles(
-    {
-      "/dist/": join(ROOT, "dist/browser"),
-      "/kitchen/": join(ROOT, "demo/kitchen"),
-      "/": join(ROOT, "test/hosts"),
-    },
-    { ...headers, ...STRICT_CSP },
-  );
+  const server = await serveFiles(PAGE_FOLDERS, { ...headers, ...STRICT_CSP });
   const browser = await launchChromium();
   try {
     const tab = await browser.newPage();

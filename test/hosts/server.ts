@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { createServer, type OutgoingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
+import { text } from "node:stream/consumers";
 
 const TYPES: Readonly<Record<string, string>> = {
   ".html": "text/html",
@@ -30,12 +31,21 @@ export interface StaticServer {
   close(): Promise<void>;
 }
 
-/** Serves folders by URL prefix; paths cannot leave them. */
+/**
+ * Serves folders by URL prefix; paths cannot leave them.
+ * @param onPost takes what a page sends
+ */
 export async function serveFiles(
   folders: Readonly<Record<string, string>>,
   headers: OutgoingHttpHeaders = {},
+  onPost?: (body: string) => void,
 ): Promise<StaticServer> {
   const server = createServer(async (request, response) => {
+    if (request.method === "POST") {
+      const body = await text(request);
+      response.writeHead(204, headers).end();
+      return onPost?.(body);
+    }
     const path = normalize(decodeURIComponent(new URL(request.url!, "http://host").pathname));
     const prefix = Object.keys(folders).find((candidate) => path.startsWith(candidate));
     const file = prefix === undefined ? "" : join(folders[prefix]!, path.slice(prefix.length));

@@ -1,4 +1,5 @@
-// The parity program on a page: here, or with #worker in a module worker. What it found becomes the page's text.
+// The parity program on a page: here, or with #worker in a module worker. What it found becomes the page's text,
+// and with ?post is also sent back, for browsers that nobody drives.
 import { runHere } from "./run.mjs";
 
 function show(result) {
@@ -6,6 +7,7 @@ function show(result) {
   element.id = "result";
   element.textContent = JSON.stringify(result);
   document.body.append(element);
+  if (location.search === "?post") fetch("/result", { method: "POST", body: element.textContent });
 }
 
 if (location.hash === "#worker") {
