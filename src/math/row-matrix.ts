@@ -77,16 +77,41 @@ export function productRows(
     read(start, count, block) {
       for (let row = 0; row < count; row++) {
         sums.fill(0);
-        for (let k = 0; k < rank; k++) {
-          const factor = b[(start + row) * rank + k]!;
-          const offset = k * cols;
-          for (let col = 0; col < cols; col++) sums[col] = sums[col]! + factor * a[offset + col]!;
-        }
+        addProducts(sums, b, a, (start + row) * rank, rank);
         const offset = row * cols;
         for (let col = 0; col < cols; col++) block[offset + col] = scale * sums[col]!;
       }
     },
   };
+}
+
+/** sums += Σ_k b[at + k] · a[k, :], in order; four at a time, so that a sum stays in a register for four additions. */
+function addProducts(
+  sums: Float64Array,
+  b: Float32Array,
+  a: Float32Array,
+  at: number,
+  rank: number,
+): void {
+  const cols = sums.length;
+  let k = 0;
+  for (; k + 4 <= rank; k += 4) {
+    const [f0, f1, f2, f3] = [b[at + k]!, b[at + k + 1]!, b[at + k + 2]!, b[at + k + 3]!];
+    const [a0, a1, a2, a3] = [k * cols, (k + 1) * cols, (k + 2) * cols, (k + 3) * cols];
+    for (let col = 0; col < cols; col++) {
+      let sum = sums[col]!;
+      sum += f0 * a[a0 + col]!;
+      sum += f1 * a[a1 + col]!;
+      sum += f2 * a[a2 + col]!;
+      sum += f3 * a[a3 + col]!;
+      sums[col] = sum;
+    }
+  }
+  for (; k < rank; k++) {
+    const factor = b[at + k]!;
+    const offset = k * cols;
+    for (let col = 0; col < cols; col++) sums[col] = sums[col]! + factor * a[offset + col]!;
+  }
 }
 
 /** Changes the elements of a matrix while they are read. `change` gets whole rows. */

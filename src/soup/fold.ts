@@ -31,15 +31,41 @@ export function foldRows(
   for (let i = 0; i < weight.length / cols; i++) {
     delta.fill(0);
     for (const { m, rank, a, b } of parts) {
-      for (let r = 0; r < rank; r++) {
-        const factor = m * b[(rowStart + i) * rank + r]!;
-        if (factor === 0) continue;
-        const offset = r * cols;
-        for (let k = 0; k < cols; k++) delta[k] = delta[k]! + factor * a[offset + k]!;
-      }
+      const offset = (rowStart + i) * rank;
+      let r = 0;
+      for (; r + 4 <= rank; r += 4) addFour(delta, m, b, offset + r, a, r * cols);
+      for (; r < rank; r++) addOne(delta, m * b[offset + r]!, a, r * cols);
     }
     for (let k = 0; k < cols; k++) weight[i * cols + k] = weight[i * cols + k]! + delta[k]!;
   }
+}
+
+/** Four ranks at once, in order: a sum stays in a register for four additions. */
+function addFour(
+  delta: Float64Array,
+  m: number,
+  b: Float32Array,
+  at: number,
+  a: Float32Array,
+  offset: number,
+): void {
+  const cols = delta.length;
+  const [f0, f1, f2, f3] = [m * b[at]!, m * b[at + 1]!, m * b[at + 2]!, m * b[at + 3]!];
+  if (f0 === 0 && f1 === 0 && f2 === 0 && f3 === 0) return;
+  const [a1, a2, a3] = [offset + cols, offset + 2 * cols, offset + 3 * cols];
+  for (let k = 0; k < cols; k++) {
+    let sum = delta[k]!;
+    sum += f0 * a[offset + k]!;
+    sum += f1 * a[a1 + k]!;
+    sum += f2 * a[a2 + k]!;
+    sum += f3 * a[a3 + k]!;
+    delta[k] = sum;
+  }
+}
+
+function addOne(delta: Float64Array, factor: number, a: Float32Array, offset: number): void {
+  if (factor === 0) return;
+  for (let k = 0; k < delta.length; k++) delta[k] = delta[k]! + factor * a[offset + k]!;
 }
 
 /** The weight with the parts added, as f32 rows. */

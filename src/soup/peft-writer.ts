@@ -95,8 +95,9 @@ const OVERFLOW: Readonly<Record<WrittenDType, number>> = {
  */
 export function encodeFinite(values: Float32Array, dtype: WrittenDType, where: string): Uint8Array {
   const limit = OVERFLOW[dtype];
-  const at = values.findIndex((value) => !(Math.abs(value) < limit));
-  if (at < 0) return fromFloat32(values, dtype);
+  let at = 0;
+  while (at < values.length && Math.abs(values[at]!) < limit) at++;
+  if (at === values.length) return fromFloat32(values, dtype);
   if (Number.isNaN(values[at])) {
     throw new TureenError("WEIGHTS_NOT_FINITE", "weights are not all finite", {
       found: `NaN at element ${at}`,
