@@ -2,11 +2,11 @@
 // on a loaded model, whose cache serves both.
 import type { Model } from "../api/model.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
-import { exp, log } from "../math/exp.ts";
 import type { Session } from "../generate/session.ts";
 import type { TrainingExample } from "../learn/backward.ts";
 import { type LearningExample, type LocatedExample, readDataSet } from "../learn/data.ts";
 import { encodeExample } from "../learn/encode.ts";
+import { exp, log } from "../math/exp.ts";
 import { Soup } from "../soup/soup.ts";
 import type { SoupWeights } from "../soup/weights.ts";
 import { isMatch, NORMALIZERS, type NormalizerName } from "./normalizers.ts";

@@ -140,7 +140,11 @@ describe("merge and fold", () => {
     const merged = join(scratch, "merged");
     const merge = ["merge", "--model", BASE, ...ADAPTERS, "--weights", "knowledge=1,format=0.5"];
     const report = await tureenJson([...merge, "--method", "cat", "--out", merged, "--json"]);
-    expect(report).toMatchObject({ out: merged, method: "cat", soup: { knowledge: 1, format: 0.5 } });
+    expect(report).toMatchObject({
+      out: merged,
+      method: "cat",
+      soup: { knowledge: 1, format: 0.5 },
+    });
 
     const folded = join(scratch, "folded");
     const soup = join(merged, "soup.json");
