@@ -5,7 +5,7 @@ import { readConfig } from "../api/read-config.ts";
 import { listLinears } from "../model/config.ts";
 import { openFileSet, readJson } from "../sources/open.ts";
 import type { FileSet } from "../sources/source.ts";
-import { describeTensors, type Report, refusal } from "./report.ts";
+import { describeTensors, HEADERS, type Report, refusal } from "./report.ts";
 
 export async function inspectAdapter(
   path: string,
@@ -90,7 +90,7 @@ function groupByKind(
 }
 
 async function checkAgainst(files: FileSet, base: string): Promise<Record<string, unknown>> {
-  const config = await readConfig(await openFileSet(base), {});
+  const config = await readConfig(await openFileSet(base, HEADERS), {});
   const adapter = await openAdapter(files, listLinears(config));
   try {
     const scalings = new Set([...adapter.modules.values()].map(({ scaling }) => scaling));

@@ -9,14 +9,14 @@ import type { FileSet } from "../sources/source.ts";
 import type { Command } from "./command.ts";
 import { inspectAdapter } from "./inspect-adapter.ts";
 import { formatBytes, formatTable, print, printJson } from "./output.ts";
-import { describeTensors, type Report, refusal } from "./report.ts";
+import { describeTensors, HEADERS, type Report, refusal } from "./report.ts";
 import { listFlag, parsePair, textFlag, UsageError } from "./usage.ts";
 
 export const inspectCommand: Command = {
   name: "inspect",
   summary: "what a model, adapter or soup is made of",
   help: `Usage: tureen inspect PATH ... [options]
-PATH is the folder of a model or adapter, or a soup.json. Only headers are read.
+PATH is the folder of a model or adapter, its name at the Hub, or a soup.json. Only headers are read.
 
   --model DIR             the base that adapters are checked against
   --adapter NAME=DIR, --soup FILE   more ways to name what to inspect
@@ -47,7 +47,7 @@ PATH is the folder of a model or adapter, or a soup.json. Only headers are read.
 
 async function inspect(path: string, base: string | undefined): Promise<Report> {
   if (await isFile(path)) return inspectSoup(path);
-  const files = await openFileSet(path);
+  const files = await openFileSet(path, HEADERS);
   if ((await readJson(files, "adapter_config.json")) !== undefined) {
     return inspectAdapter(path, files, base);
   }

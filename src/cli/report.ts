@@ -1,7 +1,11 @@
 // What `tureen inspect` says of one path, and the facts that models and adapters have in common.
 import { TureenError } from "../errors.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
+import type { OpenOptions } from "../sources/hub-options.ts";
 import { formatBytes } from "./output.ts";
+
+/** How to open what is inspected: a model at a hub is not downloaded for its headers. */
+export const HEADERS: OpenOptions = { hub: { keep: false } };
 
 /** What was found. `problem` says why it cannot be used; the rest is still what its files say. */
 export interface Report {

@@ -26,7 +26,10 @@ export interface DownloadProgress {
 
 /** How to reach a model hub and where to keep what comes from it. */
 export interface HubOptions {
-  /** Default: `HF_TOKEN`, or what `hf auth login` has stored. Only ever sent to the endpoint. */
+  /**
+   * Only ever sent to the endpoint. Default: `HF_TOKEN`, or what `hf auth login` has stored, unless the option `endpoint` names
+   * another hub than the one these are for. "" for none.
+   */
   readonly token?: string | undefined;
   /** Default: `HF_ENDPOINT`, or https://huggingface.co. */
   readonly endpoint?: string | undefined;
@@ -39,6 +42,8 @@ export interface HubOptions {
   readonly cache?: "auto" | "none" | HubCache | undefined;
   /** Where `auto` keeps files on a disk. Default: `HF_HUB_CACHE`, `HF_HOME`/hub, ~/.cache/huggingface/hub. */
   readonly cacheDir?: string | undefined;
+  /** False: use what the cache has, read the rest by range, and keep nothing more. Default true. */
+  readonly keep?: boolean | undefined;
   /** Requests at once for a large file, 1 to 16. Default 4. */
   readonly parallel?: number | undefined;
 }

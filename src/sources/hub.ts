@@ -6,10 +6,10 @@ import type { HubCache } from "./cache/cache.ts";
 import { openHubCache } from "./cache/open-cache.ts";
 import { HubClient } from "./hub-client.ts";
 import { downloadBlob, hashOf } from "./hub-download.ts";
-import { readHubEnvironment, readTokenFile } from "./hub-environment.ts";
+import { type HubEnvironment, readHubEnvironment, readTokenFile } from "./hub-environment.ts";
 import type { HubEntry, RevisionListing } from "./hub-listing.ts";
 import { DownloadMeter } from "./hub-meter.ts";
-import type { OpenOptions } from "./hub-options.ts";
+import { HUB_ENDPOINT, type HubOptions, type OpenOptions, parseEndpoint } from "./hub-options.ts";
 import { type HubReference, isCommit } from "./hub-reference.ts";
 import type { HubFile } from "./hub-refusal.ts";
 import { Transport, type TransportOptions } from "./hub-transport.ts";
@@ -38,8 +38,8 @@ export async function openHub(
   const environment = readHubEnvironment();
   const parallel = checkParallel(hub.parallel ?? 4);
   const offline = hub.offline ?? environment.offline;
-  const token = hub.token ?? environment.token ?? (await readTokenFile(environment));
   const endpoint = hub.endpoint ?? environment.endpoint;
+  const token = await chooseToken(hub, environment);
   const client = new HubClient({ endpoint, token, transport: new Transport(internals.transport) });
   const cache = await chooseCache(options);
   const repository = new HubRepository({
@@ -48,12 +48,24 @@ export async function openHub(
     cache,
     offline,
     parallel,
+    keep: hub.keep ?? true,
     onWarning,
     onDownload: options.onDownload,
     rangeBytes: internals.rangeBytes,
   });
   await repository.resolve(options.signal);
   return repository;
+}
+
+/** A program that names another hub does not thereby get the token of the one that the person logged in to. */
+async function chooseToken(
+  hub: HubOptions,
+  environment: HubEnvironment,
+): Promise<string | undefined> {
+  if (hub.token !== undefined) return hub.token || undefined;
+  const home = parseEndpoint(environment.endpoint ?? HUB_ENDPOINT).href;
+  if (hub.endpoint !== undefined && parseEndpoint(hub.endpoint).href !== home) return undefined;
+  return environment.token ?? (await readTokenFile(environment));
 }
 
 async function chooseCache({ hub = {}, onWarning }: OpenOptions): Promise<HubCache | undefined> {
@@ -82,6 +94,7 @@ interface RepositoryParts {
   readonly cache: HubCache | undefined;
   readonly offline: boolean;
   readonly parallel: number;
+  readonly keep: boolean;
   readonly onWarning: OpenOptions["onWarning"];
   readonly onDownload: OpenOptions["onDownload"];
   readonly rangeBytes: number | undefined;
@@ -109,7 +122,7 @@ class HubRepository implements FileSet {
 
   /** Finds the commit. */
   async resolve(signal: AbortSignal | undefined): Promise<void> {
-    const { cache, client, onWarning, reference } = this.#parts;
+    const { cache, client, keep, onWarning, reference } = this.#parts;
     const { repo, revision } = reference;
     if (isCommit(revision)) {
       this.#commit = revision;
@@ -122,7 +135,7 @@ class HubRepository implements FileSet {
         const listing = await client.list(repo, revision, signal, attempts);
         this.#commit = listing.commit;
         this.#listing = Promise.resolve(listing);
-        if (listing.commit === known) return;
+        if (listing.commit === known || !keep) return;
         await cache?.writeRef(repo, revision, listing.commit).catch(() => {}); // a read-only cache still serves
         return;
       } catch (error) {
@@ -137,7 +150,7 @@ class HubRepository implements FileSet {
 
   async open(path: string, options: ReadOptions = {}): Promise<ByteSource | undefined> {
     checkPath(path, this.name);
-    const { cache, reference } = this.#parts;
+    const { cache, reference, keep } = this.#parts;
     const { repo, folder } = reference;
     const inRepo = folder === "" ? path : `${folder}/${path}`;
     const file: HubFile = { repo, commit: this.#commit, path: inRepo };
@@ -147,10 +160,10 @@ class HubRepository implements FileSet {
     if (this.#isOffline) return this.#missOffline(file);
     const entry = await this.#find(file, options.signal);
     if (entry === undefined) {
-      await cache?.markAbsent(repo, this.#commit, inRepo).catch(() => {});
+      if (keep) await cache?.markAbsent(repo, this.#commit, inRepo).catch(() => {});
       return undefined;
     }
-    return cache === undefined
+    return cache === undefined || !keep
       ? this.#openRemote(file, entry)
       : this.#openThrough(cache, file, entry, options);
   }

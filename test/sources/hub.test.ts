@@ -127,6 +127,36 @@ describe("the first load", () => {
     expect(progress.at(-1)!.bytesPerSecond).toBeGreaterThan(0);
   });
 
+  test("keep: false reads by range what is not in the cache", async () => {
+    await read(await open(), "config.json");
+    hub.sent = 0;
+    const files = await open({ hub: { keep: false } });
+    expect((await read(files, "config.json"))?.equals(config.content)).toBe(true);
+    expect(hub.sent).toBe(0);
+    const source = (await files.open("model.safetensors"))!;
+    expect([...(await source.read(9, 2))]).toEqual([...weights.content.subarray(9, 11)]);
+    expect(await files.open("none")).toBeUndefined();
+    expect(hub.sent).toBe(2);
+    expect(blobs()).toEqual([etagOf(config)]);
+  });
+
+  test("whose token goes where", async () => {
+    const sent = async (more: Settings["hub"]): Promise<(string | undefined)[]> => {
+      hub.seen.length = 0;
+      await open({ hub: more });
+      return hub.seen.map(({ authorization }) => authorization);
+    };
+    mkdirSync(join(cacheDir(), "home"));
+    await writeFile(join(cacheDir(), "home/token"), "hf_stored\n");
+    expect(await sent({})).toEqual([undefined]); // not the hub that the person logged in to
+    expect(await sent({ token: "hf_own" })).toEqual(["Bearer hf_own"]);
+    vi.stubEnv("HF_ENDPOINT", hub.endpoint);
+    expect(await sent({})).toEqual(["Bearer hf_stored"]);
+    vi.stubEnv("HF_TOKEN", "hf_env");
+    expect(await sent({})).toEqual(["Bearer hf_env"]);
+    expect(await sent({ token: "" })).toEqual([undefined]);
+  });
+
   test("without a cache, reads are ranges and nothing is kept", async () => {
     const files = await open({ hub: { cache: "none" } });
     const source = (await files.open("model.safetensors"))!;
