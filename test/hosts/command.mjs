@@ -1,12 +1,15 @@
 // The parity program in hosts with a file system: Node, Deno, Bun. Prints its rows as JSON. With `sources`, it runs the
 // library's TypeScript as it is.
 import { readFile } from "node:fs/promises";
-import { runParity } from "./parity.mjs";
+import { runParity, timeFirstToken } from "./parity.mjs";
 
 const tureen = await (process.argv[2] === "sources"
   ? import("../../src/index.ts")
   : import("../../dist/index.js"));
 const kitchen = new URL("../../demo/kitchen/", import.meta.url);
 const recipe = JSON.parse(await readFile(new URL("soups/learned.json", kitchen), "utf8"));
-const rows = await runParity(tureen, (path) => new URL(path, kitchen), recipe);
-console.log(JSON.stringify(rows));
+const open = (path) => new URL(path, kitchen);
+const firstTokenMs = await timeFirstToken(tureen, open);
+const memory = process.memoryUsage().rss;
+const rows = await runParity(tureen, open, recipe);
+console.log(JSON.stringify({ rows, firstTokenMs, memory }));

@@ -39,6 +39,14 @@ export interface ParityRow {
   readonly unavailable?: string;
 }
 
+export interface ParityResult {
+  readonly rows: readonly ParityRow[];
+  /** From the start of the process, page or worker; undefined where the host's clock stands still. */
+  readonly firstTokenMs?: number;
+  /** Of the process, in bytes, after the first token; at the edge, the most in the whole run. */
+  readonly memory?: number | undefined;
+}
+
 export interface Host {
   readonly name: string;
   /** CI fails if it did not run. */
@@ -47,7 +55,7 @@ export interface Host {
   readonly missing?: string | undefined;
   /** Most threads that the host can have, whatever it is asked for. */
   readonly threads: "one" | "many";
-  readonly run: () => Promise<ParityRow[]>;
+  readonly run: () => Promise<ParityResult>;
 }
 
 /** Node 20 has relaxed SIMD behind a flag. */
@@ -114,13 +122,18 @@ function page(name: string, { isolated, worker }: { isolated: boolean; worker: b
         isolated ? ISOLATION : {},
         `page/index.html${worker ? "#worker" : ""}`,
         async (tab) => {
-          const { rows, failure, ...found } = await readResult(tab);
-          if (rows === undefined) throw new Error(failure);
-          if (found.isolated !== isolated) throw new Error("the page's isolation is not as set");
-          return rows;
+          return checkPage(await readResult(tab), isolated);
         },
       ),
   };
+}
+
+type PageAnswer = ParityResult & { failure?: string; isolated?: boolean };
+
+function checkPage({ failure, isolated, ...result }: PageAnswer, wanted: boolean): ParityResult {
+  if (failure !== undefined) throw new Error(failure);
+  if (isolated !== wanted) throw new Error("the page's isolation is not as set");
+  return result;
 }
 
 function firefox(name: string, { isolated, worker }: { isolated: boolean; worker: boolean }): Host {
@@ -139,10 +152,7 @@ function firefox(name: string, { isolated, worker }: { isolated: boolean; worker
       try {
         const url = `${server.url}page/index.html?post${worker ? "#worker" : ""}`;
         const body = await visitInFirefox(pathOf(FIREFOX), url, done);
-        const { rows, failure, ...found } = JSON.parse(body);
-        if (rows === undefined) throw new Error(failure);
-        if (found.isolated !== isolated) throw new Error("the page's isolation is not as set");
-        return rows;
+        return checkPage(JSON.parse(body), isolated);
       } finally {
         await server.close();
       }
@@ -225,7 +235,8 @@ function edge(): Host {
           failure?: string;
         };
         if (failure !== undefined) throw new Error(failure);
-        return rows;
+        const megabytes = workerd.peakMemory();
+        return { rows, memory: megabytes === undefined ? undefined : megabytes * 2 ** 20 };
       } finally {
         await workerd.close();
       }

@@ -47,6 +47,21 @@ export async function runParity(tureen, open, recipe, more = {}) {
   return rows;
 }
 
+/**
+ * @returns ms from the start of the process, page or worker to the first token: import, load, two adapters, prompt
+ */
+export async function timeFirstToken({ loadModel }, open) {
+  const model = await loadModel(await open("base"));
+  for (const name of ["knowledge", "format"]) {
+    await model.loadAdapter(await open(`adapters/${name}`), { name });
+  }
+  const soup = { knowledge: 1, format: 1 };
+  for await (const _ of model.generate(PROMPT, { soup }).chunks()) break;
+  const elapsed = performance.now();
+  await model.dispose();
+  return Math.round(elapsed);
+}
+
 /** Hashes of all token ids, and of the bits of the logits at every position. */
 async function runCase({ loadModel }, open, recipe, options) {
   const model = await loadModel(await open("base"), options);

@@ -2,10 +2,10 @@
 // `npm run parity` prints the table.
 import Table from "cli-table3";
 import { afterAll, describe, expect, test } from "vitest";
-import { HOSTS, type ParityRow } from "./hosts.ts";
+import { HOSTS, type ParityResult } from "./hosts.ts";
 
 const WEIGHT_TYPES = ["f32", "q8", "q4"] as const;
-const results = new Map<string, ParityRow[]>();
+const results = new Map<string, ParityResult>();
 
 describe("the same bits in every host", () => {
   for (const host of HOSTS) {
@@ -16,8 +16,9 @@ describe("the same bits in every host", () => {
       { timeout: 120_000 },
       async () => {
         expect(missing, "CI must run this host").toBeUndefined();
-        const rows = await host.run();
-        results.set(name, rows);
+        const result = await host.run();
+        results.set(name, result);
+        const { rows } = result;
         const ran = rows.filter(({ unavailable }) => unavailable === undefined);
         // What the host chooses by itself runs, and uses threads exactly where there are any.
         expect(rows[0]!.unavailable).toBeUndefined();
@@ -27,7 +28,7 @@ describe("the same bits in every host", () => {
         else expect(most).toBe(1);
         expect(ran.some(({ build }) => build.startsWith("baseline"))).toBe(true);
         expect(ran.some(({ build }) => build.startsWith("relaxed"))).toBe(true);
-        const reference = [...results.values()][0]![0]!;
+        const reference = [...results.values()][0]!.rows[0]!;
         for (const row of ran) {
           const where = `${name}, ${row.build}, ${row.threads}`;
           for (const type of WEIGHT_TYPES) {
@@ -39,7 +40,7 @@ describe("the same bits in every host", () => {
     );
   }
   test("the weight types differ, so the hashes tell something", () => {
-    const row = [...results.values()][0]![0]!;
+    const row = [...results.values()][0]!.rows[0]!;
     expect(new Set(WEIGHT_TYPES.map((type) => row[type]!.logits)).size).toBe(3);
   });
 });
@@ -49,12 +50,17 @@ afterAll(() => {
     head: ["host", "build", "threads", ...WEIGHT_TYPES.map((type) => `logits ${type}`), "tokens"],
     style: { head: [], border: [] },
   });
+  const times = new Table({
+    head: ["host", "start to first token, ms", "memory of the process, MB"],
+    style: { head: [], border: [] },
+  });
   for (const { name, missing } of HOSTS) {
-    const rows = results.get(name);
-    if (rows === undefined) {
+    const result = results.get(name);
+    if (result === undefined) {
       table.push([name, { colSpan: 6, content: missing ?? "failed, or not asked for" }]);
       continue;
     }
+    const { rows, firstTokenMs, memory } = result;
     const refused = rows.filter(({ unavailable }) => unavailable !== undefined);
     for (const row of rows) {
       const chosen = Object.keys(row.asked).length === 0 ? " (its choice)" : "";
@@ -63,10 +69,12 @@ afterAll(() => {
       const tokens = row.f32!.tokens.slice(0, 12);
       table.push([name, `${row.build}${chosen}`, row.threads, ...hashes, tokens]);
     }
+    const megabytes = memory === undefined ? "" : Math.round(memory / 1e6);
+    times.push([name, firstTokenMs ?? "", megabytes]);
     if (refused.length > 0) {
       const list = refused.map(({ build, threads }) => `${build} ${threads}`).join(", ");
       table.push([name, { colSpan: 6, content: `cannot run: ${list}` }]);
     }
   }
-  console.log(table.toString());
+  console.log(`${table}\n${times}`);
 });

@@ -1,5 +1,5 @@
 import * as tureen from "/dist/tureen.js";
-import { runParity } from "/parity.mjs";
+import { runParity, timeFirstToken } from "/parity.mjs";
 
 const FILES = {
   base: ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"],
@@ -28,7 +28,9 @@ async function open(path) {
 export async function runHere() {
   try {
     const recipe = await (await fetch("/kitchen/soups/learned.json")).json();
-    return { rows: await runParity(tureen, open, recipe), isolated: crossOriginIsolated };
+    const firstTokenMs = await timeFirstToken(tureen, open);
+    const rows = await runParity(tureen, open, recipe);
+    return { rows, firstTokenMs, isolated: crossOriginIsolated };
   } catch (error) {
     return { failure: String(error?.stack ?? error) };
   }
