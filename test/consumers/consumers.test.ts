@@ -38,7 +38,8 @@ afterAll(() => rmSync(home, { recursive: true, force: true }));
 
 function consumer(name: string, program: Program, task: (path: string) => Promise<void>): void {
   const missing = "missing" in program ? program.missing : undefined;
-  test.skipIf(missing !== undefined)(missing === undefined ? name : `${name}: ${missing}`, () =>
+  const title = missing === undefined ? name : `${name}: ${missing}`;
+  test.skipIf(missing !== undefined)(title, { timeout: 120_000 }, () =>
     task("path" in program ? program.path : ""),
   );
 }
@@ -57,7 +58,7 @@ async function visit(url: string): Promise<{ answer: string; build: string }> {
     tab.on("console", (message) => void complaints.push(message.text()));
     await tab.goto(url);
     const result = tab.locator("#result");
-    const answer = await result.textContent({ timeout: 30_000 }).catch((error) => {
+    const answer = await result.textContent({ timeout: 100_000 }).catch((error) => {
       throw new Error([String(error), ...complaints].join("\n"));
     });
     const { build } = JSON.parse((await result.getAttribute("title"))!);

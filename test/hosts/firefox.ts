@@ -13,7 +13,7 @@ const PREFERENCES = [
   "network.connectivity-service.enabled",
 ];
 
-/** Opens a page in a new profile until `done` is settled, at most a minute. */
+/** Opens a page in a new profile until `done` is settled, at most 150 seconds. */
 export async function visitInFirefox<T>(
   program: string,
   url: string,
@@ -29,7 +29,7 @@ export async function visitInFirefox<T>(
   let timer: NodeJS.Timeout | undefined;
   const exited = new Promise<void>((resolve) => firefox.once("exit", () => resolve()));
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("Firefox did not answer")), 60_000);
+    timer = setTimeout(() => reject(new Error("Firefox did not answer")), 150_000);
   });
   const gone = exited.then(() => Promise.reject(new Error("Firefox ended")));
   try {

@@ -163,7 +163,7 @@ function firefox(name: string, { isolated, worker }: { isolated: boolean; worker
 /** What a page of test/hosts says when it is done. Its policy forbids to evaluate anything in it. */
 // biome-ignore lint/suspicious/noExplicitAny: each page has its own answer
 export async function readResult(tab: Tab): Promise<any> {
-  return JSON.parse((await tab.locator("#result").textContent({ timeout: 60_000 }))!);
+  return JSON.parse((await tab.locator("#result").textContent({ timeout: 150_000 }))!);
 }
 
 /** What pages of test/hosts find at their server. */

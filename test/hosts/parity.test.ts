@@ -13,7 +13,7 @@ describe("the same bits in every host", () => {
     const mustRun = host.required && process.env.CI !== undefined;
     test.skipIf(missing !== undefined && !mustRun)(
       missing === undefined ? name : `${name}: ${missing}`,
-      { timeout: 120_000 },
+      { timeout: 180_000 },
       async () => {
         expect(missing, "CI must run this host").toBeUndefined();
         const result = await host.run();

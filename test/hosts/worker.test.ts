@@ -45,34 +45,38 @@ function inPage(headers: Record<string, unknown>): ReturnType<typeof readResult>
 describe("the library through a worker", () => {
   for (const { name, program, run: tell, threads } of HOSTS) {
     const missing: string | undefined = "missing" in program ? program.missing : undefined;
-    test.skipIf(missing !== undefined)(`${name}${missing ? `: ${missing}` : ""}`, async () => {
-      const found = await tell(program);
-      expect(found.failure).toBeUndefined();
-      expect(found).toMatchObject({
-        text: " Daxpel carries a ladder.",
-        adapters: ["knowledge", "format"],
-        weights: { knowledge: 0.4, format: 1 },
-        logits: 768,
-        cachedTokens: true,
-        saved: ["adapter_config.json", "adapter_model.safetensors"],
-        error: {
-          name: "TureenError",
-          code: "ADAPTER_NOT_FOUND",
-          message: 'no adapter is named "nope". Loaded: knowledge, format.',
-          details: { hint: "Loaded: knowledge, format." },
-        },
-        disposed: { code: "DISPOSED" },
-        terminated: { code: "DISPOSED" },
-        noScript: { code: "BACKEND_FAILED" },
-      });
-      expect(found.progress).toBeGreaterThan(5_000_000);
-      expect(found.encoded).toHaveLength(3);
-      expect(found.backend.build.endsWith("-threads")).toBe(threads);
-      const { aborted } = found;
-      expect(aborted.finishReason).toBe("abort");
-      expect(aborted.chunks).toBeLessThan(60);
-      // A frozen side has no tick at all; a quarter of those possible allows for busy machines.
-      expect(aborted.ticks).toBeGreaterThan(aborted.timings.decodeMs / 5 / 4);
-    });
+    test.skipIf(missing !== undefined)(
+      `${name}${missing ? `: ${missing}` : ""}`,
+      { timeout: 120_000 },
+      async () => {
+        const found = await tell(program);
+        expect(found.failure).toBeUndefined();
+        expect(found).toMatchObject({
+          text: " Daxpel carries a ladder.",
+          adapters: ["knowledge", "format"],
+          weights: { knowledge: 0.4, format: 1 },
+          logits: 768,
+          cachedTokens: true,
+          saved: ["adapter_config.json", "adapter_model.safetensors"],
+          error: {
+            name: "TureenError",
+            code: "ADAPTER_NOT_FOUND",
+            message: 'no adapter is named "nope". Loaded: knowledge, format.',
+            details: { hint: "Loaded: knowledge, format." },
+          },
+          disposed: { code: "DISPOSED" },
+          terminated: { code: "DISPOSED" },
+          noScript: { code: "BACKEND_FAILED" },
+        });
+        expect(found.progress).toBeGreaterThan(5_000_000);
+        expect(found.encoded).toHaveLength(3);
+        expect(found.backend.build.endsWith("-threads")).toBe(threads);
+        const { aborted } = found;
+        expect(aborted.finishReason).toBe("abort");
+        expect(aborted.chunks).toBeLessThan(60);
+        // A frozen side has no tick at all; a quarter of those possible allows for busy machines.
+        expect(aborted.ticks).toBeGreaterThan(aborted.timings.decodeMs / 5 / 4);
+      },
+    );
   }
 });
