@@ -1,6 +1,6 @@
 // The hub in a real browser, headless Chromium: origin private file system, redirects that scripts cannot see, and a tab
 // that is closed in the middle of a download.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,10 +8,10 @@ import { join } from "node:path";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { build } from "vite";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { COMMIT, MockHub, someBytes, TOKEN } from "./hub-mock.ts";
+import { CHROMIUM } from "../hosts/binaries.ts";
+import { COMMIT, etagOf, MockHub, OTHER_COMMIT, someBytes, TOKEN } from "./hub-mock.ts";
 
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
-const hasChromium = existsSync(CHROMIUM);
+const missing = "missing" in CHROMIUM ? CHROMIUM.missing : undefined;
 
 // Two and a half parts of the cache.
 const weights = { content: someBytes(20 * 1024 * 1024), lfs: true };
@@ -32,7 +32,8 @@ globalThis.load = async (options) => {
   return { size: source.size, sha };
 };`;
 
-describe.skipIf(!hasChromium && !process.env.CI)("Chromium", () => {
+// In CI it must run, and fails without.
+describe.skipIf(missing && !process.env.CI)(`Chromium${missing ? `: ${missing}` : ""}`, () => {
   const hub = new MockHub();
   let pages: Server;
   let origin: string;
@@ -63,7 +64,8 @@ describe.skipIf(!hasChromium && !process.env.CI)("Chromium", () => {
     await new Promise<void>((resolve) => pages.listen(0, "127.0.0.1", resolve));
     origin = `http://localhost:${(pages.address() as AddressInfo).port}`;
     await hub.start();
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+    if ("missing" in CHROMIUM) throw new Error(CHROMIUM.missing);
+    browser = await chromium.launch({ executablePath: CHROMIUM.path, args: ["--no-sandbox"] });
     context = await browser.newContext();
   });
   afterAll(async () => {
@@ -80,8 +82,8 @@ describe.skipIf(!hasChromium && !process.env.CI)("Chromium", () => {
     return page.evaluate(`load(${JSON.stringify(options)})`);
   }
 
-  async function openPage(): Promise<Page> {
-    const page = await context.newPage();
+  async function openPage(where: BrowserContext = context): Promise<Page> {
+    const page = await where.newPage();
     await page.goto(origin);
     await page.waitForFunction("globalThis.load !== undefined");
     return page;
@@ -132,5 +134,36 @@ describe.skipIf(!hasChromium && !process.env.CI)("Chromium", () => {
     expect(hub.take()).toEqual([]);
     await other.close();
     await page.close();
+  });
+
+  test("without a file system: cache storage", async () => {
+    const small = { content: someBytes(9 * 1024 * 1024, 3), lfs: true };
+    const files = { "config.json": config, "model.safetensors": small };
+    hub.repos.set("org/name", { commit: OTHER_COMMIT, files });
+    const page = await openPage();
+    await page.evaluate("StorageManager.prototype.getDirectory = undefined");
+    const first = await load(page);
+    expect(first).toMatchObject({ size: small.content.length, sha: etagOf(small) });
+    hub.take();
+    expect(await load(page, { offline: true })).toEqual(first);
+    expect(hub.take()).toEqual([]);
+    expect(await page.evaluate("caches.keys()")).toEqual(["tureen"]);
+    await page.close();
+  });
+
+  test("out of quota: said plainly, and what was there stays", async () => {
+    const own = await browser.newContext();
+    const page = await openPage(own);
+    const session = await own.newCDPSession(page);
+    await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 12 * 1024 * 1024 });
+    const files = { "config.json": config, "model.safetensors": weights };
+    hub.repos.set("org/name", { commit: COMMIT, files });
+    const text = await load(page).catch((error: unknown) => String(error));
+    expect(text).toMatch(/the browser gives this page no more storage: found QuotaExceededError/);
+    await session.send("Storage.overrideQuotaForOrigin", { origin });
+    hub.sent = 0;
+    expect(await load(page)).toMatchObject({ size: weights.content.length });
+    expect(hub.sent).toBe(weights.content.length - 8 * 1024 * 1024);
+    await own.close();
   });
 });
