@@ -51,6 +51,7 @@ export function createProgress(task: string, unit: ProgressUnit = "MiB"): Progre
         bar = new SingleBar(STYLE);
         bar.start(total, done, payload);
       } else {
+        bar.setTotal(total); // downloads learn of more files
         bar.update(done, payload);
       }
     },

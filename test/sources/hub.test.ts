@@ -252,6 +252,18 @@ describe("what Python's tools left", () => {
     expect(direct.hubId).toBe("org/name");
   });
 
+  test("an unfinished download that is damaged is fetched anew, once", async () => {
+    mkdirSync(join(folder(), "blobs"), { recursive: true });
+    const damaged = weights.content.slice(0, 200_000);
+    damaged[7]! ^= 1;
+    await writeFile(join(folder(), "blobs", `${etagOf(weights)}.incomplete`), damaged);
+    const done: number[] = [];
+    const files = await open({ onDownload: ({ bytesDone }) => done.push(bytesDone) });
+    expect((await read(files, "model.safetensors"))?.equals(weights.content)).toBe(true);
+    expect(hub.sent).toBe(100_000 + weights.content.length);
+    expect(done.at(-1)).toBe(weights.content.length);
+  });
+
   test("an unfinished download is gone on with, and left where it is", async () => {
     mkdirSync(join(folder(), "blobs"), { recursive: true });
     const python = join(folder(), "blobs", `${etagOf(weights)}.incomplete`);

@@ -74,8 +74,9 @@ async function works(store: KeyStore): Promise<boolean> {
     const key = `probe/${Math.random().toString(36).slice(2)}`; // other tabs probe, too
     await store.put(key, new Uint8Array([1]));
     const isThere = (await store.get(key))?.size === 1;
+    const isListed = (await store.keys("probe/")).includes(key); // edge workers' caches cannot list
     await store.delete(key);
-    return isThere;
+    return isThere && isListed;
   } catch {
     return false;
   }

@@ -419,6 +419,11 @@ describe("what a browser offers", () => {
     expect(await openBrowserCache({})).toBeUndefined();
   });
 
+  test("a store that cannot list does not count", async () => {
+    const cache = Object.assign(new FakeResponseCache(), { keys: refuse });
+    expect(await openBrowserCache({ caches: { open: async () => cache } })).toBeUndefined();
+  });
+
   test("a store without any room does not count", async () => {
     const disk = new FakeDisk();
     disk.room = 0;
