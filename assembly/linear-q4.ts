@@ -8,6 +8,7 @@
 //           (30480) and are widened once per block: two instructions per 16 products.
 import { BLOCK_BYTES_I8, BLOCK_BYTES_I16, panel_count, panel_token, split } from "./layout";
 import { start_rows, store_rows } from "./store";
+import { sum_pairs } from "./sum-pairs";
 
 /**
  * out     [n, outStride] f32, outStride in elements
@@ -87,11 +88,6 @@ function dot_high(acc: v128, q: v128, x: v128): v128 {
 
 function dot_relaxed(acc: v128, q: v128, x: v128): v128 {
   return i16x8.add(acc, i16x8.relaxed_dot_i8x16_i7x16_s(x, q));
-}
-
-/** Adds the two partial sums of each row: lo = [r0, r0, r1, r1], hi = [r2, r2, r3, r3]. */
-function sum_pairs(lo: v128, hi: v128): v128 {
-  return i32x4.add(v128.shuffle<i32>(lo, hi, 0, 2, 4, 6), v128.shuffle<i32>(lo, hi, 1, 3, 5, 7));
 }
 
 function tile_8x1(

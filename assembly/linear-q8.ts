@@ -6,6 +6,7 @@
 // here (both operands are signed): on x86 that is more instructions than widening.
 import { BLOCK_BYTES_I16, panel_count, panel_token, split } from "./layout";
 import { start_rows, store_rows } from "./store";
+import { sum_pairs } from "./sum-pairs";
 
 /**
  * out     [n, outStride] f32, outStride in elements
@@ -63,11 +64,6 @@ export function linear_q8(
       tile_8x1(tileOut, tileW, tileX, blocks, lastQuads, nRows, tileBias, mode, scale);
     }
   }
-}
-
-/** Adds the two partial sums of each row: lo = [r0, r0, r1, r1], hi = [r2, r2, r3, r3]. */
-function sum_pairs(lo: v128, hi: v128): v128 {
-  return i32x4.add(v128.shuffle<i32>(lo, hi, 0, 2, 4, 6), v128.shuffle<i32>(lo, hi, 1, 3, 5, 7));
 }
 
 function tile_8x1(
