@@ -13,11 +13,36 @@
 //   q4   as q8; in the relaxed builds int8 instead of int16.
 //   A panel that begins at token t lies at t × (bytes per token), whatever P is.
 
-export const ROW_TILE: i32 = 8;
-export const BLOCK: i32 = 32;
 /** Bytes of one block of one token, int16 and int8. */
 export const BLOCK_BYTES_I16: i32 = 72;
 export const BLOCK_BYTES_I8: i32 = 40;
+
+/** Bytes of a whole block of a tile of weights. */
+export const Q8_BLOCK_BYTES: i32 = 288;
+export const Q4_BLOCK_BYTES: i32 = 192;
+
+/** Quantization blocks of a row. */
+export function block_count(cols: i32): i32 {
+  return (cols + 31) >> 5;
+}
+
+/** Quads in the last block of a q8 row. */
+export function last_quads(cols: i32): i32 {
+  return (((cols - 1) & 31) + 4) >> 2;
+}
+
+/** Pairs of quads in the last block of a q4 row. */
+export function last_pairs(cols: i32): i32 {
+  return (((cols - 1) & 31) + 8) >> 3;
+}
+
+export function q8_tile_bytes(cols: i32): usize {
+  return usize(block_count(cols) - 1) * Q8_BLOCK_BYTES + 32 + (last_quads(cols) << 5);
+}
+
+export function q4_tile_bytes(cols: i32): usize {
+  return usize(block_count(cols) - 1) * Q4_BLOCK_BYTES + 64 + (last_pairs(cols) << 5);
+}
 
 /** How a product is stored. */
 export const STORE: i32 = 0; // out = acc + bias

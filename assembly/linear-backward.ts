@@ -2,7 +2,16 @@
 //   dx[t][c] [+]= Σ_r W[r][c] dy[t][r], r ascending
 //
 // Eight columns of W at a time are unpacked to f32, [rows, 8], and stay in the cache while all tokens go by.
-import { ADD, split } from "./layout";
+import {
+  ADD,
+  block_count,
+  last_quads,
+  Q4_BLOCK_BYTES,
+  Q8_BLOCK_BYTES,
+  q4_tile_bytes,
+  q8_tile_bytes,
+  split,
+} from "./layout";
 import { load_rows, put_rows } from "./store";
 import { tile_4x8 } from "./tile-f32";
 
@@ -81,10 +90,10 @@ function unpack_f32(out: usize, w: usize, rows: i32, cols: i32, group: i32): voi
 }
 
 function unpack_q8(out: usize, w: usize, rows: i32, cols: i32, group: i32): void {
-  const blocks = (cols + 31) >> 5;
-  const lastQuads = (cols - ((blocks - 1) << 5) + 3) >> 2;
-  const tileBytes = usize(blocks - 1) * 288 + 32 + (lastQuads << 5);
-  const block = w + usize(group >> 2) * 288;
+  const blocks = block_count(cols);
+  const lastQuads = last_quads(cols);
+  const tileBytes = q8_tile_bytes(cols);
+  const block = w + usize(group >> 2) * Q8_BLOCK_BYTES;
   const quad = (group & 3) << 1;
   const hasHigh = group >> 2 < blocks - 1 || quad + 1 < lastQuads;
   for (let row = 0; row < rows; row += 8) {
@@ -100,10 +109,8 @@ function unpack_q8(out: usize, w: usize, rows: i32, cols: i32, group: i32): void
 }
 
 function unpack_q4(out: usize, w: usize, rows: i32, cols: i32, group: i32): void {
-  const blocks = (cols + 31) >> 5;
-  const lastPairs = (cols - ((blocks - 1) << 5) + 7) >> 3;
-  const tileBytes = usize(blocks - 1) * 192 + 64 + (lastPairs << 5);
-  const block = w + usize(group >> 2) * 192;
+  const tileBytes = q4_tile_bytes(cols);
+  const block = w + usize(group >> 2) * Q4_BLOCK_BYTES;
   const nibble = i8x16.splat(15);
   for (let row = 0; row < rows; row += 8) {
     const scales = block + usize(row >> 3) * tileBytes;

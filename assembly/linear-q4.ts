@@ -6,7 +6,16 @@
 // relaxed:  `i16x8.relaxed_dot_i8x16_i7x16_s` (pmaddubsw): its second operand, the nibbles, is in 0..15, so the specification
 //           leaves one result. A pair is at most 2·127·15 = 3810 in magnitude, so the 8 quads of a block add up in int16
 //           (30480) and are widened once per block: two instructions per 16 products.
-import { BLOCK_BYTES_I8, BLOCK_BYTES_I16, panel_count, panel_token, split } from "./layout";
+import {
+  BLOCK_BYTES_I8,
+  BLOCK_BYTES_I16,
+  block_count,
+  last_pairs,
+  panel_count,
+  panel_token,
+  q4_tile_bytes,
+  split,
+} from "./layout";
 import { start_rows, store_rows } from "./store";
 import { sum_pairs } from "./sum-pairs";
 
@@ -33,9 +42,9 @@ export function linear_q4(
 ): void {
   const panels = panel_count(n);
   const tiles = (rows + 7) >> 3;
-  const blocks = (cols + 31) >> 5;
-  const lastPairs = (cols - ((blocks - 1) << 5) + 7) >> 3;
-  const tileBytes = usize(blocks - 1) * 192 + 64 + (lastPairs << 5);
+  const blocks = block_count(cols);
+  const lastPairs = last_pairs(cols);
+  const tileBytes = q4_tile_bytes(cols);
   const end = split(tiles * panels, tid + 1, threads);
   for (let unit = split(tiles * panels, tid, threads); unit < end; unit++) {
     const tile = unit / panels;

@@ -4,7 +4,15 @@
 // int8 weights are widened on load and multiplied with int16 activations (`i32x4.dot_i16x8_s`). One dot leaves two partial
 // sums per row, side by side; they are added once per block. The relaxed int8 dot would need |x| and x's sign applied to w
 // here (both operands are signed): on x86 that is more instructions than widening.
-import { BLOCK_BYTES_I16, panel_count, panel_token, split } from "./layout";
+import {
+  BLOCK_BYTES_I16,
+  block_count,
+  last_quads,
+  panel_count,
+  panel_token,
+  q8_tile_bytes,
+  split,
+} from "./layout";
 import { start_rows, store_rows } from "./store";
 import { sum_pairs } from "./sum-pairs";
 
@@ -31,9 +39,9 @@ export function linear_q8(
 ): void {
   const panels = panel_count(n);
   const tiles = (rows + 7) >> 3;
-  const blocks = (cols + 31) >> 5;
-  const lastQuads = (cols - ((blocks - 1) << 5) + 3) >> 2;
-  const tileBytes = usize(blocks - 1) * 288 + 32 + (lastQuads << 5);
+  const blocks = block_count(cols);
+  const lastQuads = last_quads(cols);
+  const tileBytes = q8_tile_bytes(cols);
   const end = split(tiles * panels, tid + 1, threads);
   for (let unit = split(tiles * panels, tid, threads); unit < end; unit++) {
     const tile = unit / panels;

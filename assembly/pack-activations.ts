@@ -1,7 +1,14 @@
 // Activations into panels (layout.ts): f32 transposed, or quantized per token and block of 32 columns:
 //   d = amax / 127, q = round(x · (127 / amax)), s = d Σ q      (round to nearest, ties to even; d = 0 if 127 / amax overflows)
 // The last block is filled with zeros.
-import { BLOCK_BYTES_I8, BLOCK_BYTES_I16, panel_count, panel_token, split } from "./layout";
+import {
+  BLOCK_BYTES_I8,
+  BLOCK_BYTES_I16,
+  block_count,
+  panel_count,
+  panel_token,
+  split,
+} from "./layout";
 
 /**
  * dst     f32 panels, cols × 4 bytes per token
@@ -52,7 +59,7 @@ export function pack_activations_q8(
   tid: i32,
   threads: i32,
 ): void {
-  const blocks = (cols + 31) >> 5;
+  const blocks = block_count(cols);
   const blockBytes = narrow ? BLOCK_BYTES_I8 : BLOCK_BYTES_I16;
   const full = n >> 2;
   const end = split(n * blocks, tid + 1, threads);

@@ -4,6 +4,15 @@
 //   q8  d = amax / 127, q = round(w · (127 / amax))                         (as src/backend/quantize.ts, to the bit)
 //   q4  d = (hi - lo) / 15, m = lo, q = clamp(round((w - lo) · (15 / (hi - lo))), 0, 15)
 
+import {
+  block_count,
+  last_quads,
+  Q4_BLOCK_BYTES,
+  Q8_BLOCK_BYTES,
+  q4_tile_bytes,
+  q8_tile_bytes,
+} from "./layout";
+
 export const F32: i32 = 0;
 export const F16: i32 = 1;
 export const BF16: i32 = 2;
@@ -98,9 +107,9 @@ export function pack_q8(
   scratch: usize,
 ): i32 {
   const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
-  const blocks = (cols + 31) >> 5;
-  const lastQuads = (cols - ((blocks - 1) << 5) + 3) >> 2;
-  const tileBytes = usize(blocks - 1) * 288 + 32 + (lastQuads << 5);
+  const blocks = block_count(cols);
+  const lastQuads = last_quads(cols);
+  const tileBytes = q8_tile_bytes(cols);
   for (let row = 0; row < rows; row += 8) {
     const nRows = min(8, rows - row);
     if (nRows < 8) memory.fill(dst, 0, tileBytes);
@@ -108,7 +117,7 @@ export function pack_q8(
       if (!convert_row(scratch, from, cols, dtype)) return row + lane;
       for (let block = 0; block < blocks; block++) {
         const quads = block === blocks - 1 ? lastQuads : 8;
-        quantize_q8(dst + block * 288, scratch + (block << 7), quads, lane);
+        quantize_q8(dst + block * Q8_BLOCK_BYTES, scratch + (block << 7), quads, lane);
       }
       from += rowBytes;
     }
@@ -151,9 +160,8 @@ export function pack_q4(
   scratch: usize,
 ): i32 {
   const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
-  const blocks = (cols + 31) >> 5;
-  const lastPairs = (cols - ((blocks - 1) << 5) + 7) >> 3;
-  const tileBytes = usize(blocks - 1) * 192 + 64 + (lastPairs << 5);
+  const blocks = block_count(cols);
+  const tileBytes = q4_tile_bytes(cols);
   for (let row = 0; row < rows; row += 8) {
     const nRows = min(8, rows - row);
     if (nRows < 8) memory.fill(dst, 0, tileBytes);
@@ -161,7 +169,7 @@ export function pack_q4(
       if (!convert_row(scratch, from, cols, dtype)) return row + lane;
       for (let block = 0; block < blocks; block++) {
         const nCols = min(32, cols - (block << 5));
-        quantize_q4(dst + block * 192, scratch + (block << 7), nCols, lane);
+        quantize_q4(dst + block * Q4_BLOCK_BYTES, scratch + (block << 7), nCols, lane);
       }
       from += rowBytes;
     }

@@ -31,13 +31,6 @@ export class Arena {
     this.#renewViews();
   }
 
-  /** Bytes handed out. */
-  get nBytes(): number {
-    let sum = 0;
-    for (const nBytes of this.#used.values()) sum += nBytes;
-    return sum;
-  }
-
   /** Returns the offset of `nBytes` bytes, a multiple of 64, content unspecified. @throws TureenError `OUT_OF_MEMORY` */
   allocate(nBytes: number): number {
     const size = align(Math.max(nBytes, 1));

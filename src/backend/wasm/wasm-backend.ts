@@ -95,11 +95,6 @@ export class WasmBackend implements Backend {
     this.gradients = new WasmGradients(this.#recorder);
   }
 
-  /** Bytes allocated for weights, activations and caches. */
-  get nBytes(): number {
-    return this.#arena.nBytes;
-  }
-
   // ---- weights and buffers
 
   async loadMatrix(source: MatrixSource, type: WeightType): Promise<Matrix> {
