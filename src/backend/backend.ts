@@ -83,11 +83,17 @@ export interface SegmentData {
 }
 
 /**
- * A segment with its number m = soup weight × adapter scaling. Live: a soup rewrites `m` in place between operations.
- * m = 0 costs nothing.
+ * A segment with its number m = soup weight × adapter scaling: one for all rows of a call, or in a batch of several soups one per
+ * row. Read when an operation is called. Where m = 0 a segment adds nothing and costs nothing.
  */
 export interface BankEntry {
   readonly segment: Segment;
+  /** Per row: `m[i]` is row i's of the call; there may be more numbers than rows. */
+  readonly m: number | ArrayLike<number>;
+}
+
+/** An entry with one number for all rows. Live: a soup rewrites it in place between operations. */
+export interface SoupEntry extends BankEntry {
   m: number;
 }
 
@@ -112,6 +118,17 @@ export interface KvCache {
   /** Positions it can hold. */
   readonly length: number;
   readonly nBytes: number;
+}
+
+/**
+ * Consecutive rows of a call that belong to one sequence: its tokens at `position`.. of its cache. The rows of a call are those
+ * of its spans, in order. Spans may share a cache, at different positions.
+ */
+export interface Span {
+  readonly cache: KvCache;
+  readonly position: number;
+  /** Rows, at least one. */
+  readonly n: number;
 }
 
 /** Cosines and sines of rotary position embedding for positions 0..length-1. */
@@ -168,24 +185,17 @@ export interface Backend {
   /** Several products that share their input x (q, k and v; gate and up). First n rows from `row` of x, to rows 0..n-1 of outs. */
   linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row?: number): void;
   /**
-   * Rotates in place. x [n, heads × headDim]; token i stands at `position + i`. Halves are rotated against each other
-   * (Hugging Face's `rotate_half`): element j < headDim/2 pairs with j + headDim/2. (arXiv 2104.09864)
+   * Rotates in place. x [rows, heads × headDim]; row i of a span stands at its `position + i`. Halves are rotated against each
+   * other (Hugging Face's `rotate_half`): element j < headDim/2 pairs with j + headDim/2. (arXiv 2104.09864)
    */
-  rope(x: Tensor, n: number, rope: Rope, position: number): void;
-  /** Stores k and v [n, kvHeads × headDim] of one layer at `position`.. */
-  writeKv(cache: KvCache, layer: number, k: Tensor, v: Tensor, position: number, n: number): void;
+  rope(x: Tensor, rope: Rope, spans: readonly Span[]): void;
+  /** Stores k and v [rows, kvHeads × headDim] of one layer in each span's cache, at its `position`.. */
+  writeKv(layer: number, k: Tensor, v: Tensor, spans: readonly Span[]): void;
   /**
-   * Causal attention with grouped heads: out, q [n, heads × headDim]; token i sees cached positions 0..position + i.
-   * softmax(q kᵀ / sqrt(headDim)) v; query head h reads KV head floor(h · kvHeads / heads).
+   * Causal attention with grouped heads: out, q [rows, heads × headDim]; row i of a span sees positions 0..position + i of its
+   * cache. softmax(q kᵀ / sqrt(headDim)) v; query head h reads KV head floor(h · kvHeads / heads).
    */
-  attention(
-    out: Tensor,
-    q: Tensor,
-    cache: KvCache,
-    layer: number,
-    position: number,
-    n: number,
-  ): void;
+  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void;
   /** out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z). (arXiv 2002.05202, SwiGLU) `out` may be `gate`. */
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void;
 

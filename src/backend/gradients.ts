@@ -3,7 +3,7 @@
 //
 // Quantization is passed straight through: products with quantized weights are differentiated as if activations were not
 // rounded. On f32 weights the gradients are exact but for f32 rounding.
-import type { BankEntry, Matrix, Rope, Tensor, Vector } from "./backend.ts";
+import type { Matrix, Rope, SoupEntry, Tensor, Vector } from "./backend.ts";
 
 /** One product of a `linearBackward` call, the counterpart of `LinearOutput`. */
 export interface LinearGradient {
@@ -11,7 +11,7 @@ export interface LinearGradient {
   readonly dOut: Tensor;
   readonly weight: Matrix;
   /** As in the forward pass; entries with m = 0 take part too, so that their gradient is known. */
-  readonly bank: readonly BankEntry[];
+  readonly bank: readonly SoupEntry[];
   /** Where the gradient of entry i's m is added: column `slots[i]` of `dM`. */
   readonly slots: readonly number[];
 }

@@ -3,11 +3,11 @@
 // memory grows with layers × tokens × hiddenSize, no faster. Base weights and adapters get no gradients.
 import type {
   Backend,
-  BankEntry,
   Handle,
   KvCache,
   LinearOutput,
   Rope,
+  SoupEntry,
   Tensor,
 } from "../backend/backend.ts";
 import type { Gradients, LinearGradient } from "../backend/gradients.ts";
@@ -37,7 +37,7 @@ export interface BackwardOptions {
 const LOGITS_NUMBERS = 2 ** 20;
 const MIN_LOGITS_ROWS = 8;
 
-const NO_ENTRIES: readonly BankEntry[] = [];
+const NO_ENTRIES: readonly SoupEntry[] = [];
 const NO_SLOTS: readonly number[] = [];
 
 /** Activations and their gradients; rows are tokens. */
@@ -177,10 +177,11 @@ export class BackwardPass {
       output(k, w.kProj, banks),
       output(v, w.vProj, banks),
     ]);
-    backend.rope(q, n, this.#rope, 0);
-    backend.rope(k, n, this.#rope, 0);
-    backend.writeKv(this.#cache, 0, k, v, 0, n);
-    backend.attention(attention, q, this.#cache, 0, 0, n);
+    const spans = [{ cache: this.#cache, position: 0, n }];
+    backend.rope(q, this.#rope, spans);
+    backend.rope(k, this.#rope, spans);
+    backend.writeKv(0, k, v, spans);
+    backend.attention(attention, q, 0, spans);
     this.#gradients.copy(middle, x, n);
     backend.linear(attention, n, [output(middle, w.oProj, banks, true)]);
 

@@ -1,6 +1,6 @@
 // What learning minimizes, on a loaded model: losses and gradients of the decoder under banks of its own. Owns the rules for
 // sharing the model with others while learning runs.
-import type { Backend, BankEntry } from "../backend/backend.ts";
+import type { Backend, SoupEntry } from "../backend/backend.ts";
 import { TureenError } from "../errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { DecoderWeights } from "../model/weights.ts";
@@ -31,9 +31,9 @@ export class SoupObjective implements Objective {
   readonly #target: LearningTarget;
   readonly #loaded: readonly LoadedAdapter[];
   readonly #weightsVersion: number;
-  readonly #banks = new Map<string, BankEntry[]>();
+  readonly #banks = new Map<string, SoupEntry[]>();
   readonly #slots = new Map<string, number[]>();
-  readonly #entries: readonly BankEntry[];
+  readonly #entries: readonly SoupEntry[];
   readonly #pass: BackwardPass;
   #breath = 0;
 

@@ -2,10 +2,10 @@
 // No arithmetic happens here; every step is an operation of the backend.
 import type {
   Backend,
-  BankEntry,
   KvCache,
   LinearOutput,
   Rope,
+  SoupEntry,
   Tensor,
 } from "../backend/backend.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
@@ -13,7 +13,7 @@ import type { ModelConfig } from "./config.ts";
 import type { DecoderWeights, LinearWeights } from "./weights.ts";
 
 /** Bank entries of each linear layer by `LinearInfo.path`; a missing path has none. Read while a pass runs. */
-export type Banks = ReadonlyMap<string, readonly BankEntry[]>;
+export type Banks = ReadonlyMap<string, readonly SoupEntry[]>;
 
 /** Which logits a pass returns: of the last token [vocabSize], of all [n, vocabSize], or none. */
 export type LogitsWanted = "last" | "all" | "none";
@@ -32,7 +32,7 @@ export type OnHidden = (stage: number, position: number, rows: Float32Array) => 
 /** Rows of logits held at once. */
 const LOGITS_ROWS = 16;
 
-const NO_ENTRIES: readonly BankEntry[] = [];
+const NO_ENTRIES: readonly SoupEntry[] = [];
 
 /** Activations of one chunk. */
 interface RunState {
@@ -183,6 +183,7 @@ export class Decoder {
     const rope = this.#rope!;
     const { x, xNorm, q, k, v, attention, gate, up } = this.#state;
     const n = tokens.length;
+    const spans = [{ cache, position, n }];
 
     // embedding
     backend.embed(x, this.#weights.embedding, tokens);
@@ -198,10 +199,10 @@ export class Decoder {
       ]);
 
       // rotary positions, cache, attention
-      backend.rope(q, n, rope, position);
-      backend.rope(k, n, rope, position);
-      backend.writeKv(cache, layer, k, v, position, n);
-      backend.attention(attention, q, cache, layer, position, n);
+      backend.rope(q, rope, spans);
+      backend.rope(k, rope, spans);
+      backend.writeKv(layer, k, v, spans);
+      backend.attention(attention, q, layer, spans);
 
       // output projection, into the residual stream
       backend.linear(attention, n, [product(x, w.oProj, banks, true)]);

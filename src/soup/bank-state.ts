@@ -1,15 +1,15 @@
 // The numbers that a KV cache is computed under: a private copy of a soup, in the form that the decoder takes. A soup may be
 // re-weighted at any moment; a copy is what makes one pass through the network see one set of weights, and what tells
 // whether cached keys and values still hold.
-import type { BankEntry } from "../backend/backend.ts";
+import type { SoupEntry } from "../backend/backend.ts";
 import type { Banks } from "../model/decoder.ts";
 import type { LoadedAdapter } from "./loaded-adapters.ts";
 import { checkLoaded, type Soup, type SoupPart } from "./soup.ts";
 
 export class BankState {
-  #banks = new Map<string, BankEntry[]>();
+  #banks = new Map<string, SoupEntry[]>();
   /** Adapters of non-zero weight, in load order, and their entries in module order. */
-  #active: { readonly loaded: LoadedAdapter; readonly entries: readonly BankEntry[] }[] = [];
+  #active: { readonly loaded: LoadedAdapter; readonly entries: readonly SoupEntry[] }[] = [];
 
   /** Linear layer → entries, in load order. */
   get banks(): Banks {
@@ -47,7 +47,7 @@ export class BankState {
     this.#banks = new Map();
     this.#active = parts.map((part) => {
       const { loaded } = part;
-      const entries = loaded.modules.map(({ segment }): BankEntry => ({ segment, m: 0 }));
+      const entries = loaded.modules.map(({ segment }): SoupEntry => ({ segment, m: 0 }));
       copyWeights(part, entries);
       loaded.modules.forEach(({ linear }, j) => {
         const bank = this.#banks.get(linear.path);
@@ -60,7 +60,7 @@ export class BankState {
 }
 
 /** m = soup weight × scaling, rounded to f32 once, here. */
-function copyWeights({ loaded, weights }: SoupPart, entries: readonly BankEntry[]): boolean {
+function copyWeights({ loaded, weights }: SoupPart, entries: readonly SoupEntry[]): boolean {
   let changed = false;
   for (let j = 0; j < entries.length; j++) {
     const m = Math.fround(weights[j]! * loaded.modules[j]!.scaling);

@@ -1,6 +1,12 @@
 // The operations' cases as data: what to run, and how far from the reference a result may be, with the derivation beside it.
 // EPS is the relative error of one f32 rounding.
-import type { Backend, BankEntry, LinearOutput, WeightType } from "../../src/backend/backend.ts";
+import type {
+  Backend,
+  BankEntry,
+  KvCache,
+  LinearOutput,
+  WeightType,
+} from "../../src/backend/backend.ts";
 import type { RopeScaling } from "../../src/backend/rope-frequencies.ts";
 import { Operands } from "../support/operands.ts";
 import { EPS, maxAbs, randomValues } from "../support/values.ts";
@@ -82,7 +88,7 @@ export interface LinearShape {
   /** First row of x. Default 0 */
   readonly row?: number;
   /** One entry for each. */
-  readonly bank?: readonly { rank: number; m: number; bias?: boolean }[];
+  readonly bank?: readonly { rank: number; m: number | readonly number[]; bias?: boolean }[];
   /** Products that share x. Default 1 */
   readonly outputs?: number;
 }
@@ -98,7 +104,7 @@ export function linearCase(shape: LinearShape): Case {
     accumulate && "accumulate",
     row > 0 && `from row ${row}`,
     outputs > 1 && `${outputs} outputs`,
-    ...bank.map(({ rank, m, bias: own }) => `rank ${rank} × ${m}${own ? " with bias" : ""}`),
+    ...bank.map(({ rank, m, bias: own }) => `rank ${rank} × [${m}]${own ? " with bias" : ""}`),
   ];
   return {
     name: parts.filter(Boolean).join(", "),
@@ -140,7 +146,7 @@ function bankEntry(
   type: WeightType,
   rows: number,
   cols: number,
-  { rank, m, bias = false }: { rank: number; m: number; bias?: boolean },
+  { rank, m, bias = false }: { rank: number; m: number | readonly number[]; bias?: boolean },
   seed: number,
 ): BankEntry {
   const segment = operands.backend.loadSegment(
@@ -167,9 +173,10 @@ function bankEntry(
 function linearBound({ cols, bank = [] }: LinearShape): () => number {
   const sumError = (terms: number): number => 2 * EPS * (terms + 4);
   let bound = sumError(cols);
-  for (const { rank, m } of bank) {
-    const h = Math.abs(m) * Math.sqrt(cols);
-    bound += Math.abs(m) * sumError(cols) * Math.sqrt(rank) + sumError(rank) * h;
+  for (const { rank, m: numbers } of bank) {
+    const m = Math.max(...[numbers].flat().map(Math.abs));
+    const h = m * Math.sqrt(cols);
+    bound += m * sumError(cols) * Math.sqrt(rank) + sumError(rank) * h;
   }
   return () => bound;
 }
@@ -198,6 +205,37 @@ function linearCombinations(type: WeightType): LinearShape[] {
   );
 }
 
+/** m per row: a batch of several soups. */
+function linearBatches(type: WeightType): LinearShape[] {
+  const shape = { type, rows: 45, cols: 70 };
+  return [
+    { ...shape, n: 3, bank: [{ rank: 8, m: [0.7, 0, -1] }] },
+    { ...shape, n: 1, bank: [{ rank: 8, m: [0.7] }] },
+    { ...shape, n: 4, bank: [{ rank: 8, m: [2, 2, 2, 2, 9, 9] }] }, // more numbers than rows
+    { ...shape, n: 5, bank: [{ rank: 8, m: [0, 0, 0, 0, 0], bias: true }], bias: true },
+    {
+      ...shape,
+      n: 8,
+      accumulate: true,
+      bank: [
+        { rank: 16, m: [1, 0, 0, 0, 0, 0, 0, 0] },
+        { rank: 5, m: [0, 0.5, 0.5, 0.5, 0.5, 0.5, 0, 0], bias: true },
+        { rank: 33, m: [0, 0, 0, 0, 0, 0, -1, 1] },
+      ],
+    },
+    {
+      ...shape,
+      n: 11,
+      row: 2,
+      outputs: 2,
+      bank: [
+        { rank: 16, m: 0.3 },
+        { rank: 16, m: [1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 0] },
+      ],
+    },
+  ];
+}
+
 function linearShapes(type: WeightType): LinearShape[] {
   const two = [
     { rank: 16, m: 1.2 },
@@ -213,6 +251,7 @@ function linearShapes(type: WeightType): LinearShape[] {
     { type, rows: 19, cols: 33, n: 9, outputs: 3, bank: two, bias: true },
     { type, rows: 70, cols: 40, n: 2, bank: [{ rank: 64, m: 1 }] },
     ...linearCombinations(type),
+    ...linearBatches(type),
   ];
 }
 
@@ -236,7 +275,7 @@ function ropeCase(
         const x = await operands.tensor(values, n, cols);
         const options = { headDim, theta: 10000, scaling, length: position + n };
         const rope = operands.keep(backend.createRope(options));
-        backend.rope(x, n, rope, position);
+        backend.rope(x, rope, [{ cache: operands.noCache(), position, n }]);
         return operands.result(x, n);
       }),
   };
@@ -262,20 +301,32 @@ function attentionCase(
         const cache = operands.keep(backend.createKvCache({ layers: 3, kvHeads, headDim, length }));
         const query = await operands.tensor(q, n, heads * headDim);
         const out = await operands.out(n, heads * headDim);
-        // what came before in pieces of uneven size, then this chunk
-        for (const [start, end] of pieces(position, n)) {
-          const rows = (x: Float32Array): Float32Array => x.subarray(start * kvCols, end * kvCols);
-          const keys = await operands.tensor(rows(k), end - start, kvCols);
-          const values = await operands.tensor(rows(v), end - start, kvCols);
-          backend.writeKv(cache, 1, keys, values, start, end - start);
-          // other layers hold other things
-          backend.writeKv(cache, 0, values, keys, start, end - start);
-          backend.writeKv(cache, 2, values, values, start, end - start);
-        }
-        backend.attention(out, query, cache, 1, position, n);
+        await fillCache(operands, cache, k, v, pieces(position, n));
+        backend.attention(out, query, 1, [{ cache, position, n }]);
         return operands.result(out, n);
       }),
   };
+}
+
+/** Writes k and v into layer 1, in pieces [start, end); other layers hold other things. */
+async function fillCache(
+  operands: Operands,
+  cache: KvCache,
+  k: Float32Array,
+  v: Float32Array,
+  parts: readonly [number, number][],
+): Promise<void> {
+  const cols = cache.kvHeads * cache.headDim;
+  for (const [start, end] of parts) {
+    const n = end - start;
+    const rows = (x: Float32Array): Float32Array => x.subarray(start * cols, end * cols);
+    const keys = await operands.tensor(rows(k), n, cols);
+    const values = await operands.tensor(rows(v), n, cols);
+    const spans = [{ cache, position: start, n }];
+    operands.backend.writeKv(1, keys, values, spans);
+    operands.backend.writeKv(0, values, keys, spans);
+    operands.backend.writeKv(2, values, values, spans);
+  }
 }
 
 function pieces(position: number, n: number): [number, number][] {
@@ -296,6 +347,72 @@ function pieces(position: number, n: number): [number, number][] {
 function attentionBound(headDim: number, seen: number): number {
   const score = 4 * EPS * Math.sqrt(headDim);
   return 2 * (2 * score + (8 + 2 * Math.sqrt(seen)) * EPS);
+}
+
+// ---- spans of different caches, lengths and positions: each as if it were alone.
+
+const SPANS = [
+  { position: 5, n: 1, length: 6 },
+  { position: 0, n: 3, length: 40 },
+  { position: 17, n: 1, length: 40 },
+  { position: 2, n: 6, length: 9 },
+] as const;
+const SPAN_ROWS = 11;
+
+function ropeSpansCase(headDim: number, heads: number): Case {
+  const cols = heads * headDim;
+  const values = randomValues(SPAN_ROWS * cols, headDim, 3);
+  return {
+    name: `rope ${heads} × ${headDim}, several spans`,
+    bound: 6 * 4 * EPS,
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const x = await operands.tensor(values, SPAN_ROWS, cols);
+        const options = { headDim, theta: 10000, scaling: undefined, length: 20 };
+        const rope = operands.keep(backend.createRope(options));
+        const cache = operands.noCache();
+        backend.rope(
+          x,
+          rope,
+          SPANS.map(({ position, n }) => ({ cache, position, n })),
+        );
+        return operands.result(x, SPAN_ROWS);
+      }),
+  };
+}
+
+/** The third span goes on in the cache of the second. Their keys and values enter the caches by one call, as in a decoder. */
+function attentionSpansCase(shape: { heads: number; kvHeads: number; headDim: number }): Case {
+  const { heads, kvHeads, headDim } = shape;
+  const [cols, kvCols] = [heads * headDim, kvHeads * headDim];
+  const q = randomValues(SPAN_ROWS * cols, 1, 2);
+  const k = randomValues(SPAN_ROWS * kvCols, 2, 2);
+  const v = randomValues(SPAN_ROWS * kvCols, 3, 2);
+  return {
+    name: `attention ${heads}/${kvHeads} × ${headDim}, several spans`,
+    bound: attentionBound(headDim, 20),
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const spans = [];
+        for (const [i, { position, n, length }] of SPANS.entries()) {
+          const options = { layers: 3, kvHeads, headDim, length };
+          const cache = operands.keep(backend.createKvCache(options));
+          const past = [4 + i, 14 + i].map((seed) => randomValues(position * kvCols, seed, 2));
+          const parts: [number, number][] = position > 0 ? [[0, position]] : [];
+          await fillCache(operands, cache, past[0]!, past[1]!, parts);
+          spans.push({ cache, position, n });
+        }
+        spans[2] = { cache: spans[1]!.cache, position: 3, n: 1 };
+        const query = await operands.tensor(q, SPAN_ROWS, cols);
+        const out = await operands.out(SPAN_ROWS, cols);
+        const keys = await operands.tensor(k, SPAN_ROWS, kvCols);
+        const values = await operands.tensor(v, SPAN_ROWS, kvCols);
+        backend.writeKv(1, keys, values, spans);
+        backend.writeKv(2, values, keys, spans);
+        backend.attention(out, query, 1, spans);
+        return operands.result(out, SPAN_ROWS);
+      }),
+  };
 }
 
 // ---- siluMul: e^-z within two ulp (4 EPS), then a sum, a quotient, a product: 8 EPS, plus what underflows.
@@ -343,6 +460,10 @@ export const cases: readonly Case[] = [
   attentionCase({ heads: 9, kvHeads: 3, headDim: 64 }, 8, 200),
   attentionCase({ heads: 6, kvHeads: 6, headDim: 8 }, 1, 61),
   attentionCase({ heads: 1, kvHeads: 1, headDim: 32 }, 1, 0),
+  ropeSpansCase(64, 3),
+  ropeSpansCase(6, 2),
+  attentionSpansCase({ heads: 4, kvHeads: 2, headDim: 20 }),
+  attentionSpansCase({ heads: 9, kvHeads: 3, headDim: 64 }),
   ...COLS.map((cols, i) => siluMulCase(cols, TOKENS[i]!, i % 2 === 0)),
 ];
 

@@ -1,13 +1,13 @@
 // Every backend against the reference: one table of cases, properties over random shapes, and the behaviour of handles.
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Backend } from "../../src/backend/backend.ts";
+import type { Backend, BankEntry, Span } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/create.ts";
 import { TureenError } from "../../src/errors.ts";
 import { fromFloat32, toFloat32 } from "../../src/formats/float.ts";
 import { backends } from "../support/backends.ts";
 import { bytesSource, GUARD, matrixSource, Operands } from "../support/operands.ts";
-import { expectClose, randomValues } from "../support/values.ts";
+import { expectClose, expectSameBits, randomValues } from "../support/values.ts";
 import { type Case, cases, isTrivial, linearCase, WEIGHT_TYPES } from "./cases.ts";
 
 const reference = createReferenceBackend();
@@ -51,7 +51,10 @@ describe.each(backends)("backend $name", ({ name, create, unavailable }) => {
     test.each(WEIGHT_TYPES)("linear %s agrees at random shapes", async (type) => {
       const entry = fc.record({
         rank: fc.integer({ min: 1, max: 70 }),
-        m: fc.constantFrom(0, 1, -0.37, 2.5),
+        m: fc.oneof(
+          fc.constantFrom(0, 1, -0.37, 2.5),
+          fc.array(fc.constantFrom(0, 0, 1, -0.37), { minLength: 20, maxLength: 20 }),
+        ),
         bias: fc.boolean(),
       });
       const shape = fc.record({
@@ -174,6 +177,38 @@ describe.each(backends)("backend $name", ({ name, create, unavailable }) => {
     operands.free();
   });
 
+  test.each(WEIGHT_TYPES)("linear %s with m per row gives each row its own bits", async (type) => {
+    const [rows, cols, n] = [45, 70, 11];
+    const operands = new Operands(backend);
+    const weight = await operands.matrix(randomValues(rows * cols, 1), rows, cols, type);
+    const x = await operands.tensor(randomValues(n * cols, 2), n, cols);
+    const segments = [16, 5].map((rank, i) => {
+      const [a, b] = [randomValues(rank * cols, 3 + i), randomValues(rows * rank, 5 + i)];
+      const bias = i === 0 ? undefined : randomValues(rows, 7);
+      return operands.keep(
+        backend.loadSegment({ name: "test.lora", rank, rows, cols, a, b, bias }, type),
+      );
+    });
+    const numbers = [
+      [1, 1, 1, 1, 1, 0, 0, 0.5, 2, 2, 0],
+      [0, 3, 3, 3, 3, 3, 0, 0.5, 2, 2, 0],
+    ];
+    const bankOf = (m: (i: number) => BankEntry["m"]): BankEntry[] =>
+      segments.map((segment, i) => ({ segment, m: m(i) }));
+    const batch = await operands.out(n, rows);
+    backend.linear(x, n, [{ out: batch, weight, bank: bankOf((i) => numbers[i]!) }]);
+    const together = await operands.result(batch, n);
+    for (let row = 0; row < n; row++) {
+      const out = await operands.out(1, rows);
+      // rows whose m is 0 as if the segment were not there
+      const bank = bankOf((i) => numbers[i]![row]!).filter(({ m }) => m !== 0);
+      backend.linear(x, 1, [{ out, weight, bank }], row);
+      const alone = await operands.result(out, 1);
+      expectSameBits(together.slice(row * rows, (row + 1) * rows), alone, `row ${row}`);
+    }
+    operands.free();
+  });
+
   test.each([
     ["F32", "q8", Number.NaN],
     ["F32", "f32", Number.POSITIVE_INFINITY],
@@ -243,6 +278,10 @@ describe.each(backends)("backend $name", ({ name, create, unavailable }) => {
     );
     const cache = keep(backend.createKvCache({ layers: 1, kvHeads: 4, headDim: 8, length: 4 }));
     const out = keep(backend.createTensor(2, 32));
+    const span = (position: number, n: number): Span => ({ cache, position, n });
+    const [a, b] = [new Float32Array(32), new Float32Array(32)];
+    const data = { name: "test.lora", rank: 1, rows: 32, cols: 32, a, b };
+    const segment = keep(backend.loadSegment(data, "q8"));
     const misuses: Record<string, () => void> = {
       "embed: id": () => backend.embed(x, weight, [32]),
       "embed: rows": () => backend.embed(x, weight, [1, 2, 3]),
@@ -252,12 +291,21 @@ describe.each(backends)("backend $name", ({ name, create, unavailable }) => {
       "linear: out": () => backend.linear(x, 1, [{ out: narrow, weight, bank: [] }]),
       "linear: rows": () => backend.linear(x, 3, [{ out, weight, bank: [] }]),
       "linear: row": () => backend.linear(x, 2, [{ out, weight, bank: [] }], 1),
-      "rope: position": () => backend.rope(x, 2, rope, 3),
-      "rope: cols": () => backend.rope(narrow, 1, rope, 0),
-      "writeKv: position": () => backend.writeKv(cache, 0, x, out, 3, 2),
-      "writeKv: layer": () => backend.writeKv(cache, 1, x, out, 0, 1),
-      "attention: position": () => backend.attention(out, x, cache, 0, 4, 1),
-      "attention: cols": () => backend.attention(narrow, narrow, cache, 0, 0, 1),
+      "linear: m": () => {
+        const bank = [{ segment, m: [1] }];
+        backend.linear(x, 2, [{ out, weight, bank }]);
+      },
+      "rope: position": () => backend.rope(x, rope, [span(3, 2)]),
+      "rope: cols": () => backend.rope(narrow, rope, [span(0, 1)]),
+      "rope: rows": () => backend.rope(x, rope, [span(0, 1), span(0, 2)]),
+      "rope: no spans": () => backend.rope(x, rope, []),
+      "writeKv: position": () => backend.writeKv(0, x, out, [span(0, 1), span(4, 1)]),
+      "writeKv: layer": () => backend.writeKv(1, x, out, [span(0, 1)]),
+      "writeKv: rows": () => backend.writeKv(0, x, out, [span(0, 1), span(1, 2)]),
+      "attention: position": () => backend.attention(out, x, 0, [span(4, 1)]),
+      "attention: cols": () => backend.attention(narrow, narrow, 0, [span(0, 1)]),
+      "attention: rows": () => backend.attention(out, x, 0, [span(0, 3)]),
+      "attention: empty span": () => backend.attention(out, x, 0, [span(0, 0)]),
       "siluMul: cols": () => backend.siluMul(x, x, narrow, 1),
       "createRope: odd": () =>
         keep(backend.createRope({ headDim: 7, theta: 1e4, scaling: undefined, length: 4 })),

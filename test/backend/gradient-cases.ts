@@ -1,7 +1,7 @@
 // The backward operations' cases as data, in the manner of cases.ts: what to run, and how far from the reference a result may
 // be, with the derivation beside it. Every f32 rounding errs by EPS at most, relatively; a sum of K terms in any order
 // by K EPS Σ|terms| at worst. Where only the size of operands is known, the roundings' signs are taken as random, as in cases.ts.
-import type { Backend, BankEntry, Tensor, WeightType } from "../../src/backend/backend.ts";
+import type { Backend, SoupEntry, Tensor, WeightType } from "../../src/backend/backend.ts";
 import type { Gradients, LinearGradient } from "../../src/backend/gradients.ts";
 import { Operands } from "../support/operands.ts";
 import { EPS, maxAbs, randomValues } from "../support/values.ts";
@@ -105,7 +105,7 @@ export function linearBackwardCase(shape: LinearGradientShape): Case {
         const values = randomValues(outRows * cols, 4);
         const weight = await operands.matrix(values, outRows, cols, type);
         const dOut = await operands.tensor(randomValues(n * outRows, 5 + p), n, outRows);
-        const entries = bank.map(({ rank, m, bias }, e): BankEntry => {
+        const entries = bank.map(({ rank, m, bias }, e): SoupEntry => {
           const segment = backend.loadSegment(
             {
               name: "test.lora",

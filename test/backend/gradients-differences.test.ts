@@ -5,7 +5,7 @@
 // EPS |out| each, of random sign: 0.95 / h · EPS · sqrt(number of outputs) · |out| is 1e-5 here with 50 outputs up to 2. A
 // fifth derivative of 100 and thrice the noise stay below TOLERANCE; a wrong formula is wrong in the first digits.
 import { expect, test } from "vitest";
-import type { BankEntry, Tensor } from "../../src/backend/backend.ts";
+import type { SoupEntry, Tensor } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/create.ts";
 import { Operands } from "../support/operands.ts";
 import { maxAbs, randomValues } from "../support/values.ts";
@@ -103,7 +103,7 @@ test("linear with a bank, by input and by every m", () =>
         ),
       ),
     );
-    const banks = (m: Float32Array): BankEntry[][] =>
+    const banks = (m: Float32Array): SoupEntry[][] =>
       rows.map((_, p) => [0, 1].map((e) => ({ segment: segments[2 * p + e]!, m: m[2 * p + e]! })));
     const loss = async (input: Float32Array, m: Float32Array): Promise<number> => {
       const tensor = await operands.tensor(input, n, cols);
@@ -157,7 +157,7 @@ test("rope", () =>
     gradients.ropeBackward(dX, n, rope, position);
     await expectDerivative(await operands.result(dX, n), x, async (values) => {
       const out = await operands.tensor(values, n, cols);
-      backend.rope(out, n, rope, position);
+      backend.rope(out, rope, [{ cache: operands.noCache(), position, n }]);
       return dot(await operands.result(out, n), c);
     });
   }));
@@ -179,8 +179,9 @@ test.each([
         backend.createKvCache({ layers: 1, kvHeads, headDim, length: n }),
       );
       const out = await operands.out(n, cols[0]!);
-      backend.writeKv(cache, 0, k, v, 0, n);
-      backend.attention(out, q, cache, 0, 0, n);
+      const spans = [{ cache, position: 0, n }];
+      backend.writeKv(0, k, v, spans);
+      backend.attention(out, q, 0, spans);
       return dot(await operands.result(out, n), c);
     };
     const [q, k, v] = (await tensors(inputs)) as [Tensor, Tensor, Tensor];

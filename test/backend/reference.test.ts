@@ -181,7 +181,7 @@ describe("operations follow their formulas", () => {
     const values = randomValues(n * cols, 1);
     const x = await operands.tensor(values, n, cols);
     const rope = backend.createRope({ headDim, theta: 100, scaling: undefined, length: 20 });
-    backend.rope(x, n, rope, position);
+    backend.rope(x, rope, [{ cache: operands.noCache(), position, n }]);
     const expected = Array.from(values, (value, i) => {
       const j = i % headDim;
       const angle = (position + Math.floor(i / cols)) * 100 ** ((-2 * (j % 3)) / headDim);
@@ -227,9 +227,10 @@ describe("operations follow their formulas", () => {
     const cache = backend.createKvCache({ layers: 2, kvHeads, headDim, length: 10 });
     const keys = await operands.tensor(k, seen, kvCols);
     const values = await operands.tensor(v, seen, kvCols);
-    backend.writeKv(cache, 1, keys, values, 0, seen);
+    backend.writeKv(1, keys, values, [{ cache, position: 0, n: seen }]);
     const out = await operands.out(n, cols);
-    backend.attention(out, await operands.tensor(q, n, cols), cache, 1, position, n);
+    const query = await operands.tensor(q, n, cols);
+    backend.attention(out, query, 1, [{ cache, position, n }]);
     const expected = Array.from(q, (_, i) => {
       const token = Math.floor(i / cols);
       const head = Math.floor((i % cols) / headDim);

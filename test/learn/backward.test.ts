@@ -1,7 +1,7 @@
 // The decoder's backward pass against PyTorch's autograd in float64: test/golden/kitchen/README.md, cat_grad.safetensors.
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Backend, BankEntry } from "../../src/backend/backend.ts";
+import type { Backend, SoupEntry } from "../../src/backend/backend.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
 import { BackwardPass, type TrainingExample } from "../../src/learn/backward.ts";
 import type { DecoderWeights } from "../../src/model/weights.ts";
@@ -91,7 +91,7 @@ describe.each(backends.filter(({ unavailable }) => unavailable === undefined))(
     describe.each(setups)("$name", ({ base, adapters, folder, scalings }) => {
       let model: TestModel;
       let golden: Golden;
-      let loaded: ReadonlyMap<string, BankEntry>[];
+      let loaded: ReadonlyMap<string, SoupEntry>[];
 
       beforeAll(async () => {
         const backend = await create();
@@ -110,7 +110,7 @@ describe.each(backends.filter(({ unavailable }) => unavailable === undefined))(
       test.for(["softmax", "free"])("agrees with float64 autograd: %s", async (mode, { skip }) => {
         const { backend, config, weights } = model;
         skip(backend.gradients === undefined, "this backend has no backward pass");
-        const banks = new Map<string, BankEntry[]>();
+        const banks = new Map<string, SoupEntry[]>();
         const slots = new Map<string, number[]>();
         golden.paths.forEach((path, row) => {
           const pair = weightsOf(mode, golden.raw[2 * row]!, golden.raw[2 * row + 1]!);

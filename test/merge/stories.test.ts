@@ -1,6 +1,6 @@
 // Merged adapters on a real model: logits and greedy text against PEFT 0.21 with transformers in f64.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Backend, BankEntry } from "../../src/backend/backend.ts";
+import type { Backend, SoupEntry } from "../../src/backend/backend.ts";
 import { listLinears } from "../../src/model/config.ts";
 import type { Banks } from "../../src/model/decoder.ts";
 import type { AdapterFactors, MergeOptions } from "../../src/soup/methods/method.ts";
@@ -62,7 +62,7 @@ describeWithSharedData("merged adapters on stories260K", () => {
     });
 
     function merge(method: string, weights: readonly number[], options: MergeOptions): Banks {
-      const banks = new Map<string, BankEntry[]>();
+      const banks = new Map<string, SoupEntry[]>();
       for (const { path, rows, cols } of listLinears(model.config)) {
         const factors = adapters.flatMap((tensors, i): AdapterFactors[] => {
           const a = tensors.get(`base_model.model.${path}.lora_A.weight`);
@@ -95,7 +95,7 @@ describeWithSharedData("merged adapters on stories260K", () => {
           expect(maxDifference(logits, base)).toBeGreaterThan(100 * LOGIT_BOUND);
           expect(await greedy(model, prompt_ids, greedy_ids.length, banks)).toEqual(greedy_ids);
         }
-        for (const [{ segment }] of [...banks.values()] as [BankEntry][]) {
+        for (const [{ segment }] of [...banks.values()] as [SoupEntry][]) {
           backend.free(segment);
         }
       },

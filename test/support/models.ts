@@ -1,7 +1,7 @@
 // Models and adapters for tests below the API: loaded from folders, or random and in memory.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Backend, BankEntry, KvCache, WeightType } from "../../src/backend/backend.ts";
+import type { Backend, KvCache, SoupEntry, WeightType } from "../../src/backend/backend.ts";
 import type { Checkpoint, DType, TensorInfo } from "../../src/formats/checkpoint.ts";
 import { toFloat32 } from "../../src/formats/float.ts";
 import { openCheckpoint } from "../../src/formats/open-checkpoint.ts";
@@ -68,10 +68,10 @@ export async function loadAdapterFolder(
   { backend, config }: TestModel,
   folder: string,
   type: WeightType = "f32",
-): Promise<Map<string, BankEntry>> {
+): Promise<Map<string, SoupEntry>> {
   const { r: rank, lora_alpha: alpha } = readJsonFile(folder, "adapter_config.json");
   const tensors = await readTensors(folder, "adapter_model.safetensors");
-  const entries = new Map<string, BankEntry>();
+  const entries = new Map<string, SoupEntry>();
   for (const { path, rows, cols } of listLinears(config)) {
     const a = tensors.get(`base_model.model.${path}.lora_A.weight`)?.values;
     const b = tensors.get(`base_model.model.${path}.lora_B.weight`)?.values;
@@ -84,10 +84,10 @@ export async function loadAdapterFolder(
 
 /** Puts adapters side by side, each scaled by `weight(path, i)`. */
 export function blend(
-  adapters: readonly ReadonlyMap<string, BankEntry>[],
+  adapters: readonly ReadonlyMap<string, SoupEntry>[],
   weight: (path: string, i: number) => number = () => 1,
 ): Banks {
-  const banks = new Map<string, BankEntry[]>();
+  const banks = new Map<string, SoupEntry[]>();
   adapters.forEach((adapter, i) => {
     for (const [path, { segment, m }] of adapter) {
       const entries = banks.get(path) ?? [];

@@ -2,6 +2,7 @@
 import type {
   Backend,
   Handle,
+  KvCache,
   Matrix,
   MatrixSource,
   Tensor,
@@ -80,6 +81,12 @@ export class Operands {
   /** All guards: a place for a result [n, cols]. */
   out(n: number, cols: number): Promise<Tensor> {
     return this.tensor(new Float32Array(n * cols).fill(GUARD), n, cols);
+  }
+
+  /** A small cache, for spans of operations that do not look at it. */
+  noCache(): KvCache {
+    const shape = { layers: 1, kvHeads: 1, headDim: 2, length: 1 };
+    return this.keep(this.backend.createKvCache(shape));
   }
 
   /** The first n rows, after checking that the guards behind them stand. */

@@ -1,5 +1,5 @@
 // Checks of arguments that the reference backend's operations share.
-import type { Tensor } from "../backend.ts";
+import type { Span, Tensor } from "../backend.ts";
 
 /** A failed check is a mistake of the calling code, never of the user's input: a plain error. */
 export function check(condition: boolean, message: string): asserts condition {
@@ -24,4 +24,13 @@ export function checkPositions(
 
 export function isSize(n: number): boolean {
   return Number.isSafeInteger(n) && n > 0;
+}
+
+/** Rows of all spans. */
+export function countRows(operation: string, spans: readonly Span[]): number {
+  check(
+    spans.length > 0 && spans.every(({ n }) => isSize(n)),
+    `${operation}: no spans, or an empty one`,
+  );
+  return spans.reduce((sum, { n }) => sum + n, 0);
 }

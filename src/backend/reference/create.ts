@@ -13,6 +13,7 @@ import type {
   RopeOptions,
   Segment,
   SegmentData,
+  Span,
   Tensor,
   Vector,
   WeightType,
@@ -22,7 +23,7 @@ import { dequantize } from "../quantize.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { allocate } from "./allocate.ts";
 import { attend, rotate } from "./attention.ts";
-import { check, checkPositions, checkRows, isSize } from "./checks.ts";
+import { check, checkPositions, checkRows, countRows, isSize } from "./checks.ts";
 import { createReferenceGradients } from "./gradients.ts";
 import {
   packRows,
@@ -180,7 +181,14 @@ class ReferenceBackend implements Backend {
           segment.a instanceof Float32Array === (matrix.type === "f32"),
           `linear: segment was packed for another weight type than ${matrix.type}`,
         );
-        return { segment, m: Math.fround(m) };
+        check(
+          typeof m === "number" || m.length >= n,
+          `linear: m has ${typeof m === "number" ? 1 : m.length} numbers for ${n} rows`,
+        );
+        return {
+          segment,
+          m: (i: number): number => Math.fround(typeof m === "number" ? m : m[i]!),
+        };
       });
       const addend = bias && this.#own(bias, ReferenceVector).data;
       return { out: to.data, rows, weight: matrix.data, bias: addend, bank: resolved, accumulate };
@@ -189,46 +197,59 @@ class ReferenceBackend implements Backend {
     linear(data, cols, row, n, tasks);
   }
 
-  rope(x: Tensor, n: number, rope: Rope, position: number): void {
-    const { data, cols } = this.#ownRows("rope", "x", x, n);
+  rope(x: Tensor, rope: Rope, spans: readonly Span[]): void {
+    const { data, cols } = this.#ownRows("rope", "x", x, countRows("rope", spans));
     const tables = this.#own(rope, ReferenceRope);
     check(cols % tables.headDim === 0, `rope: ${cols} columns, heads of ${tables.headDim}`);
-    checkPositions("rope", position, n, tables.length);
-    rotate(data, cols, n, tables, position);
+    for (const { position, n } of spans) checkPositions("rope", position, n, tables.length);
+    let row = 0;
+    for (const { position, n } of spans) {
+      rotate(data.subarray(row * cols), cols, n, tables, position);
+      row += n;
+    }
   }
 
-  writeKv(cache: KvCache, layer: number, k: Tensor, v: Tensor, position: number, n: number): void {
-    const to = this.#own(cache, ReferenceKvCache);
-    const keys = this.#ownRows("writeKv", "k", k, n);
-    const values = this.#ownRows("writeKv", "v", v, n);
-    const cols = to.kvHeads * to.headDim;
-    check(keys.cols === cols && values.cols === cols, `writeKv: k ${keys.cols}, v ${values.cols}`);
-    check(to.keys[layer] !== undefined, `writeKv: layer ${layer} of ${to.layers}`);
-    checkPositions("writeKv", position, n, to.length);
-    to.keys[layer]!.set(keys.data.subarray(0, n * cols), position * cols);
-    to.values[layer]!.set(values.data.subarray(0, n * cols), position * cols);
+  writeKv(layer: number, k: Tensor, v: Tensor, spans: readonly Span[]): void {
+    const total = countRows("writeKv", spans);
+    const keys = this.#ownRows("writeKv", "k", k, total);
+    const values = this.#ownRows("writeKv", "v", v, total);
+    const targets = spans.map((span) => this.#ownSpan("writeKv", layer, span));
+    const { cols } = keys;
+    for (const { kvHeads, headDim } of targets) {
+      check(
+        cols === kvHeads * headDim && values.cols === cols,
+        `writeKv: k ${cols}, v ${values.cols}`,
+      );
+    }
+    let row = 0;
+    spans.forEach(({ position, n }, i) => {
+      const rows = (x: Float32Array): Float32Array => x.subarray(row * cols, (row + n) * cols);
+      targets[i]!.keys[layer]!.set(rows(keys.data), position * cols);
+      targets[i]!.values[layer]!.set(rows(values.data), position * cols);
+      row += n;
+    });
   }
 
-  attention(
-    out: Tensor,
-    q: Tensor,
-    cache: KvCache,
-    layer: number,
-    position: number,
-    n: number,
-  ): void {
-    const to = this.#ownRows("attention", "out", out, n);
-    const query = this.#ownRows("attention", "q", q, n);
-    const from = this.#own(cache, ReferenceKvCache);
+  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
+    const total = countRows("attention", spans);
+    const to = this.#ownRows("attention", "out", out, total);
+    const query = this.#ownRows("attention", "q", q, total);
+    const { cols } = query;
     check(out !== q, "attention: out is q");
-    check(to.cols === query.cols, `attention: q has ${query.cols} columns, out ${to.cols}`);
-    check(
-      query.cols % (from.headDim * from.kvHeads) === 0,
-      `attention: q has ${query.cols} columns for ${from.kvHeads} KV heads of ${from.headDim}`,
-    );
-    check(from.keys[layer] !== undefined, `attention: layer ${layer} of ${from.layers}`);
-    checkPositions("attention", position, n, from.length);
-    attend(to.data, query.data, query.cols, from, layer, position, n);
+    check(to.cols === cols, `attention: q has ${cols} columns, out ${to.cols}`);
+    const caches = spans.map((span) => this.#ownSpan("attention", layer, span));
+    for (const { kvHeads, headDim } of caches) {
+      check(
+        cols % (headDim * kvHeads) === 0,
+        `attention: q has ${cols} columns for ${kvHeads} KV heads of ${headDim}`,
+      );
+    }
+    let start = 0;
+    spans.forEach(({ position, n }, i) => {
+      const [rows, seen] = [to.data.subarray(start), query.data.subarray(start)];
+      attend(rows, seen, cols, caches[i]!, layer, position, n);
+      start += n * cols;
+    });
   }
 
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
@@ -275,6 +296,14 @@ class ReferenceBackend implements Backend {
     const tensor = this.#own(handle, ReferenceTensor);
     checkRows(operation, what, tensor, n);
     return tensor;
+  }
+
+  /** A span's cache, if the layer and the positions are in it. */
+  #ownSpan(operation: string, layer: number, { cache, position, n }: Span): ReferenceKvCache {
+    const owned = this.#own(cache, ReferenceKvCache);
+    check(owned.keys[layer] !== undefined, `${operation}: layer ${layer} of ${owned.layers}`);
+    checkPositions(operation, position, n, owned.length);
+    return owned;
   }
 
   #checkDisposed(): void {

@@ -24,8 +24,11 @@ export interface LinearTask {
   readonly weight: Rows;
   /** [rows] */
   readonly bias: Float32Array | undefined;
-  /** m rounded to f32 */
-  readonly bank: readonly { readonly segment: ReferenceSegment; readonly m: number }[];
+  /** m of row i, rounded to f32 */
+  readonly bank: readonly {
+    readonly segment: ReferenceSegment;
+    readonly m: (i: number) => number;
+  }[];
   readonly accumulate: boolean;
 }
 
@@ -45,6 +48,7 @@ export function linear(
     }
     for (const task of tasks) {
       const contributions = task.bank
+        .map(({ segment, m }) => ({ segment, m: m(i) }))
         .filter(({ m }) => m !== 0)
         .map(({ segment, m }) => ({ segment, m, h: project(segment, m, token, quantized) }));
       const out = task.out.subarray(i * task.rows, (i + 1) * task.rows);

@@ -1,5 +1,5 @@
 // Checks of operands that the kernels themselves do not make: a wrong shape is a programming error above, not bad input.
-import type { KvCache, Tensor } from "../backend.ts";
+import type { KvCache, Span, Tensor } from "../backend.ts";
 
 export function requireRoom(tensor: Tensor, n: number, cols: number): void {
   if (n > tensor.rows || cols !== tensor.cols) {
@@ -12,6 +12,17 @@ export function requirePositions(cache: KvCache, layer: number, position: number
   if (position < 0 || position + n > cache.length) {
     throw new Error(`positions ${position}..${position + n - 1} of ${cache.length}`);
   }
+}
+
+/** Rows of all spans. */
+export function requireRows(spans: readonly Span[]): number {
+  let rows = 0;
+  for (const { n } of spans) {
+    if (!(n >= 1)) throw new Error(`a span of ${n} rows`);
+    rows += n;
+  }
+  if (rows === 0) throw new Error("no spans");
+  return rows;
 }
 
 /** A bank's segment has the shape of the matrix it lies beside. */

@@ -4,6 +4,9 @@
 //   3. every h is packed;
 //   4. out += B h, segment by segment.
 // Threads meet after each step. The bank reads the packed input that is there already: no extra pass over the activations.
+//
+// Where m is given per row, the rows fall into *groups* in which every segment has one m. A group goes through steps 1 to 4 as a
+// call of its own would, so it gets the same bits; only W x is taken over all rows at once, which is what a batch is for.
 import type { LinearOutput, Tensor, WeightType } from "../backend.ts";
 import { requireBeside } from "./checks.ts";
 import { type CommandList, Mode, Op } from "./commands.ts";
@@ -11,7 +14,7 @@ import type { HandleRegistry, WasmMatrix, WasmSegment } from "./handles.ts";
 import { type PanelType, panelBytes } from "./layout.ts";
 import type { Scratch } from "./scratch.ts";
 
-/** A packed activation: its address and bytes per token. */
+/** Packed activations of all rows or all groups: rows from `row` on lie at row × tokenBytes. */
 interface Panels {
   offset: number;
   tokenBytes: number;
@@ -19,17 +22,28 @@ interface Panels {
   ready: boolean;
 }
 
-/** A segment with m ≠ 0 on its way through steps 2 to 4. */
+/** A segment with m ≠ 0 for the rows of a group, on its way through steps 2 to 4. */
 interface ActiveSegment {
   segment: WasmSegment;
   m: number;
   out: Tensor;
+  /** The group. */
+  row: number;
+  n: number;
   /** h [n, rank] f32 */
   h: number;
   packed: number;
 }
 
 const INPUT = { f32: "input f32", i16: "input i16", i8: "input i8" } as const;
+const PANEL_TYPES = ["f32", "i16", "i8"] as const;
+const GROUPED = { f32: "groups f32", i16: "groups i16", i8: "groups i8" } as const;
+
+const createPanels = (): Record<PanelType, Panels> => ({
+  f32: { offset: 0, tokenBytes: 0, ready: false },
+  i16: { offset: 0, tokenBytes: 0, ready: false },
+  i8: { offset: 0, tokenBytes: 0, ready: false },
+});
 
 /** Lists and records live as long as the recorder: a decoder calls it a hundred times per token. */
 export class LinearRecorder {
@@ -37,14 +51,14 @@ export class LinearRecorder {
   readonly #scratch: Scratch;
   readonly #commands: CommandList;
   readonly #relaxed: boolean;
-  readonly #inputs: Readonly<Record<PanelType, Panels>> = {
-    f32: { offset: 0, tokenBytes: 0, ready: false },
-    i16: { offset: 0, tokenBytes: 0, ready: false },
-    i8: { offset: 0, tokenBytes: 0, ready: false },
-  };
+  readonly #inputs: Readonly<Record<PanelType, Panels>> = createPanels();
+  readonly #grouped: Readonly<Record<PanelType, Panels>> = createPanels();
   readonly #segments: ActiveSegment[] = [];
   /** How many of `#segments` the call at hand uses. */
   #active = 0;
+  /** Where groups begin; the number of rows at the end. */
+  readonly #bounds: number[] = [];
+  #groups = 0;
 
   constructor(handles: HandleRegistry, scratch: Scratch, commands: CommandList, relaxed: boolean) {
     this.#handles = handles;
@@ -57,27 +71,46 @@ export class LinearRecorder {
   record(x: Tensor, n: number, outputs: readonly LinearOutput[], row: number): void {
     for (const { out, weight } of outputs) requireShape(x, n, out, weight);
     const from = this.#handles.get(x).offset + row * x.cols * 4;
+    this.#findGroups(outputs, n);
     this.#placeSegments(outputs, n);
     this.#packInputs(from, x.cols, n, outputs);
     this.#recordProducts(n, outputs);
     if (this.#active === 0) return;
-    this.#packRanks(n);
-    this.#recordBanks(n);
+    this.#packRanks();
+    this.#recordBanks();
   }
 
-  /** Step 1. f32 rows that form no full panel are read where they lie. */
+  /** A group ends where any segment's m changes. */
+  #findGroups(outputs: readonly LinearOutput[], n: number): void {
+    this.#groups = 0;
+    for (let end = 1; end < n; end++) {
+      if (changesAt(outputs, end)) this.#bounds[++this.#groups] = end;
+    }
+    this.#bounds[0] = 0;
+    this.#bounds[++this.#groups] = n;
+  }
+
+  /** Step 1. */
   #packInputs(from: number, cols: number, n: number, outputs: readonly LinearOutput[]): void {
-    const { f32, i16, i8 } = this.#inputs;
-    f32.ready = false;
-    i16.ready = false;
-    i8.ready = false;
+    for (const type of PANEL_TYPES) {
+      this.#inputs[type].ready = false;
+      this.#grouped[type].ready = false;
+    }
     for (const { weight } of outputs) this.#packInput(weight.type, from, cols, n);
     for (let i = 0; i < this.#active; i++) {
-      this.#packInput(this.#segment(i).segment.a.type, from, cols, n);
+      const { type } = this.#segment(i).segment.a;
+      if (this.#isGrouped(n)) this.#packGroups(type, from, cols, n);
+      else this.#packInput(type, from, cols, n);
     }
     this.#commands.meet();
   }
 
+  /** Rows that form no panel of 4 are packed one by one: then a group lies in the panels of all rows as in its own. */
+  #isGrouped(n: number): boolean {
+    return this.#groups > 1 && n >= 4;
+  }
+
+  /** f32 rows that form no panel of 4 are read where they lie. */
   #packInput(weight: WeightType, from: number, cols: number, n: number): void {
     const type = this.#panelType(weight);
     const input = this.#inputs[type];
@@ -91,6 +124,22 @@ export class LinearRecorder {
     input.offset = this.#scratch.get(INPUT[type], n * input.tokenBytes);
     this.#commands.push(Op.pack[type], input.offset, from, cols, n, cols);
     this.#commands.joinNext();
+  }
+
+  #packGroups(weight: WeightType, from: number, cols: number, n: number): void {
+    const type = this.#panelType(weight);
+    const input = this.#grouped[type];
+    if (input.ready) return;
+    input.ready = true;
+    input.tokenBytes = panelBytes(type, cols);
+    input.offset = this.#scratch.get(GROUPED[type], n * input.tokenBytes);
+    for (let group = 0; group < this.#groups; group++) {
+      const row = this.#bounds[group] as number;
+      const rows = (this.#bounds[group + 1] as number) - row;
+      const to = input.offset + row * input.tokenBytes;
+      this.#commands.push(Op.pack[type], to, from + row * cols * 4, cols, rows, cols);
+      this.#commands.joinNext();
+    }
   }
 
   /** Step 2. */
@@ -112,28 +161,20 @@ export class LinearRecorder {
         1,
       );
     }
+    const inputs = this.#isGrouped(n) ? this.#grouped : this.#inputs;
     for (let i = 0; i < this.#active; i++) {
-      const { segment, m, h } = this.#segment(i);
-      const input = this.#inputs[this.#panelType(segment.a.type)];
-      this.#product(
-        h,
-        segment.rank,
-        segment.a,
-        input.offset,
-        input.tokenBytes,
-        n,
-        0,
-        Mode.store,
-        m,
-      );
+      const { segment, m, h, row, n: rows } = this.#segment(i);
+      const { offset, tokenBytes } = inputs[this.#panelType(segment.a.type)];
+      const from = offset + row * tokenBytes;
+      this.#product(h, segment.rank, segment.a, from, tokenBytes, rows, 0, Mode.store, m);
     }
     this.#commands.meet();
   }
 
   /** Step 3. */
-  #packRanks(n: number): void {
+  #packRanks(): void {
     for (let i = 0; i < this.#active; i++) {
-      const { segment, h, packed } = this.#segment(i);
+      const { segment, h, packed, n } = this.#segment(i);
       if (packed === h) continue;
       const type = this.#panelType(segment.b.type);
       this.#commands.push(Op.pack[type], packed, h, segment.rank, n, segment.rank);
@@ -142,11 +183,11 @@ export class LinearRecorder {
     this.#commands.meet();
   }
 
-  /** Step 4. Products into one output are split over threads alike, so no thread waits for another's rows. */
-  #recordBanks(n: number): void {
+  /** Step 4. Products into one group of one output are split over threads alike, so no thread waits for another's rows. */
+  #recordBanks(): void {
     for (let i = 0; i < this.#active; i++) {
-      const { segment, m, out, packed } = this.#segment(i);
-      const to = this.#handles.get(out).offset;
+      const { segment, m, out, packed, row, n } = this.#segment(i);
+      const to = this.#handles.get(out).offset + row * out.cols * 4;
       const tokenBytes = panelBytes(this.#panelType(segment.b.type), segment.rank);
       this.#product(to, out.cols, segment.b, packed, tokenBytes, n, 0, Mode.continue, 1);
       if (segment.bias !== undefined) {
@@ -188,19 +229,26 @@ export class LinearRecorder {
     commands.joinNext();
   }
 
-  /** Finds the segments with m ≠ 0, and places for their h. */
+  /** Finds the segments with m ≠ 0, group by group, and places for their h. */
   #placeSegments(outputs: readonly LinearOutput[], n: number): void {
     this.#active = 0;
     let hBytes = 0;
     let packedBytes = 0;
     for (const { out, weight, bank } of outputs) {
-      for (const entry of bank) {
-        if (entry.m === 0) continue;
-        const segment = this.#handles.get(entry.segment);
+      for (const { segment: handle, m } of bank) {
+        if (m === 0) continue;
+        const segment = this.#handles.get(handle);
         requireBeside(segment, weight);
-        this.#activate(segment, entry.m, out);
-        hBytes += align(n * segment.rank * 4);
-        packedBytes += align(n * panelBytes(this.#panelType(segment.b.type), segment.rank));
+        requireNumbers(m, n);
+        for (let group = 0; group < this.#groups; group++) {
+          const row = this.#bounds[group] as number;
+          const scale = typeof m === "number" ? m : (m[row] as number);
+          if (scale === 0) continue;
+          const rows = (this.#bounds[group + 1] as number) - row;
+          this.#activate(segment, scale, out, row, rows);
+          hBytes += align(rows * segment.rank * 4);
+          packedBytes += align(rows * panelBytes(this.#panelType(segment.b.type), segment.rank));
+        }
       }
     }
     if (this.#active === 0) return;
@@ -211,21 +259,23 @@ export class LinearRecorder {
       const { rank, b } = place.segment;
       const type = this.#panelType(b.type);
       place.h = h;
-      place.packed = type === "f32" && n < 4 ? h : packed;
-      h += align(n * rank * 4);
-      packed += align(n * panelBytes(type, rank));
+      place.packed = type === "f32" && place.n < 4 ? h : packed;
+      h += align(place.n * rank * 4);
+      packed += align(place.n * panelBytes(type, rank));
     }
   }
 
-  #activate(segment: WasmSegment, m: number, out: Tensor): void {
+  #activate(segment: WasmSegment, m: number, out: Tensor, row: number, n: number): void {
     const place = this.#segments[this.#active++];
     if (place === undefined) {
-      this.#segments.push({ segment, m, out, h: 0, packed: 0 });
+      this.#segments.push({ segment, m, out, row, n, h: 0, packed: 0 });
       return;
     }
     place.segment = segment;
     place.m = m;
     place.out = out;
+    place.row = row;
+    place.n = n;
   }
 
   #segment(index: number): ActiveSegment {
@@ -236,6 +286,19 @@ export class LinearRecorder {
     if (type === "f32") return "f32";
     return type === "q4" && this.#relaxed ? "i8" : "i16";
   }
+}
+
+/** Whether any segment's m at row `row` differs from the row before. */
+function changesAt(outputs: readonly LinearOutput[], row: number): boolean {
+  for (const { bank } of outputs) {
+    for (const { m } of bank) if (typeof m !== "number" && m[row] !== m[row - 1]) return true;
+  }
+  return false;
+}
+
+function requireNumbers(m: number | ArrayLike<number>, n: number): void {
+  if (typeof m === "number" || m.length >= n) return;
+  throw new Error(`m has ${m.length} numbers for ${n} rows`);
 }
 
 function requireShape(

@@ -13,6 +13,7 @@ import type {
   RopeOptions,
   Segment,
   SegmentData,
+  Span,
   Tensor,
   Vector,
   WeightType,
@@ -21,7 +22,7 @@ import type { Gradients } from "../gradients.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { Arena } from "./arena.ts";
 import type { Build } from "./builds.ts";
-import { requirePositions, requireRoom } from "./checks.ts";
+import { requirePositions, requireRoom, requireRows } from "./checks.ts";
 import { CommandList, Op } from "./commands.ts";
 import {
   HandleRegistry,
@@ -243,72 +244,92 @@ export class WasmBackend implements Backend {
     this.#linear.record(x, n, outputs, row);
   }
 
-  rope(x: Tensor, n: number, rope: Rope, position: number): void {
+  rope(x: Tensor, rope: Rope, spans: readonly Span[]): void {
     this.#check();
-    recordRope(this.#recorder, x, n, rope, position, 1);
+    requireRoom(x, requireRows(spans), x.cols);
+    let row = 0;
+    for (const { position, n } of spans) {
+      recordRope(this.#recorder, x, row, n, rope, position, 1);
+      this.#commands.joinNext();
+      row += n;
+    }
+    this.#commands.meet();
   }
 
-  writeKv(cache: KvCache, layer: number, k: Tensor, v: Tensor, position: number, n: number): void {
+  writeKv(layer: number, k: Tensor, v: Tensor, spans: readonly Span[]): void {
     this.#check();
-    const to = this.#handles.get(cache);
-    const { kvHeads, headDim } = to;
-    requirePositions(cache, layer, position, n);
-    requireRoom(k, n, kvHeads * headDim);
-    requireRoom(v, n, kvHeads * headDim);
-    const { get } = this.#addresses();
-    const keys = to.keys + layer * to.layerKeys;
-    const values = to.values + layer * to.layerValues;
-    this.#commands.push(
-      Op.writeKv,
-      keys,
-      values,
-      get(k),
-      get(v),
-      n,
-      kvHeads,
-      headDim,
-      to.capacity,
-      position,
-    );
+    const rows = requireRows(spans);
+    for (const { cache, position, n } of spans) {
+      requirePositions(cache, layer, position, n);
+      requireRoom(k, rows, cache.kvHeads * cache.headDim);
+      requireRoom(v, rows, cache.kvHeads * cache.headDim);
+    }
+    let keyRow = this.#handles.get(k).offset;
+    let valueRow = this.#handles.get(v).offset;
+    for (const { cache, position, n } of spans) {
+      const to = this.#handles.get(cache);
+      this.#commands.push(
+        Op.writeKv,
+        to.keys + layer * to.layerKeys,
+        to.values + layer * to.layerValues,
+        keyRow,
+        valueRow,
+        n,
+        to.kvHeads,
+        to.headDim,
+        to.capacity,
+        position,
+      );
+      this.#commands.joinNext();
+      keyRow += n * k.cols * 4;
+      valueRow += n * k.cols * 4;
+    }
+    this.#commands.meet();
   }
 
-  attention(
-    out: Tensor,
-    q: Tensor,
-    cache: KvCache,
-    layer: number,
-    position: number,
-    n: number,
-  ): void {
+  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
     this.#check();
-    const from = this.#handles.get(cache);
-    const { kvHeads, headDim, capacity } = from;
-    const heads = q.cols / headDim;
-    if (!Number.isInteger(heads / kvHeads))
-      throw new Error(`${heads} heads share ${kvHeads} KV heads`);
-    requirePositions(cache, layer, position, n);
-    requireRoom(q, n, q.cols);
-    requireRoom(out, n, q.cols);
-    const scratch = this.#scratch.get("attention", this.threads * (capacity * 16 + 144));
-    const { get } = this.#addresses();
-    const keys = from.keys + layer * from.layerKeys;
-    const values = from.values + layer * from.layerValues;
-    this.#commands.push(
-      Op.attention,
-      get(out),
-      get(q),
-      keys,
-      values,
-      n,
-      heads,
-      kvHeads,
-      headDim,
-      capacity,
-      position,
-      0,
-      scratch,
-    );
-    this.#commands.float(10, 1 / Math.sqrt(headDim));
+    const rows = requireRows(spans);
+    requireRoom(q, rows, q.cols);
+    requireRoom(out, rows, q.cols);
+    let longest = 0;
+    for (const { cache, position, n } of spans) {
+      const { capacity, kvHeads, headDim } = this.#handles.get(cache);
+      if (!Number.isInteger(q.cols / (headDim * kvHeads)))
+        throw new Error(`${q.cols} columns for ${kvHeads} KV heads of ${headDim}`);
+      requirePositions(cache, layer, position, n);
+      longest = Math.max(longest, capacity);
+    }
+    const scratch = this.#scratch.get("attention", this.threads * (longest * 16 + 144));
+    let outRow = this.#handles.get(out).offset;
+    let queryRow = this.#handles.get(q).offset;
+    let before = 0;
+    for (const { cache, position, n } of spans) {
+      const from = this.#handles.get(cache);
+      // Caches of different lengths divide the scratch memory differently between threads.
+      if (from.capacity !== before) this.#commands.meet();
+      before = from.capacity;
+      this.#commands.push(
+        Op.attention,
+        outRow,
+        queryRow,
+        from.keys + layer * from.layerKeys,
+        from.values + layer * from.layerValues,
+        n,
+        q.cols / from.headDim,
+        from.kvHeads,
+        from.headDim,
+        from.capacity,
+        position,
+        0,
+        scratch,
+      );
+      this.#commands.float(10, 1 / Math.sqrt(from.headDim));
+      this.#commands.joinNext();
+      outRow += n * q.cols * 4;
+      queryRow += n * q.cols * 4;
+    }
+    this.#commands.meet();
   }
 
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {

@@ -164,7 +164,8 @@ export class WasmGradients implements Gradients {
   }
 
   ropeBackward(dX: Tensor, n: number, rope: Rope, position: number): void {
-    recordRope(this.#recorder, dX, n, rope, position, -1);
+    requireRoom(dX, n, dX.cols);
+    recordRope(this.#recorder, dX, 0, n, rope, position, -1);
   }
 
   attentionBackward(
@@ -338,10 +339,11 @@ export class WasmGradients implements Gradients {
   }
 }
 
-/** Rotary embedding, forward (direction 1) or its transpose (-1). */
+/** Rotary embedding of n rows from `row` on, forward (direction 1) or its transpose (-1). */
 export function recordRope(
   { handles, commands }: Recorder,
   x: Tensor,
+  row: number,
   n: number,
   rope: Rope,
   position: number,
@@ -354,10 +356,9 @@ export function recordRope(
   if (position < 0 || position + n > rope.length) {
     throw new Error(`positions ${position}..${position + n - 1} of ${rope.length}`);
   }
-  requireRoom(x, n, x.cols);
   commands.push(
     Op.rope,
-    handles.get(x).offset,
+    handles.get(x).offset + row * x.cols * 4,
     n,
     heads,
     rope.headDim / 2,
