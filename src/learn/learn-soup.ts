@@ -21,19 +21,27 @@ import {
   type StopReason,
   type TrainingData,
   type TrainingHooks,
+  type TrainingProgress,
   type TrainingResult,
   train,
 } from "./train.ts";
 
 export interface LearnSoupOptions
   extends Partial<HyperParameters>,
-    Omit<TrainingHooks, "run" | "resume"> {
+    Omit<TrainingHooks, "run" | "resume" | "onProgress"> {
   /** Names of loaded adapters, at least two (one is enough for `free`). */
   readonly adapters: readonly string[];
   /** Examples, the text of a JSONL file, or one set for each skill. */
   readonly data: string | readonly LearningExample[] | readonly LearningDataSet[];
+  readonly onProgress?: ((progress: LearningProgress) => void) | undefined;
   /** A state that `onCheckpoint` was given by the same run, or its JSON. */
   readonly resume?: unknown;
+}
+
+/** After every step. */
+export interface LearningProgress extends TrainingProgress {
+  /** As they are after the step, one per linear layer: to watch, or to use already. */
+  readonly weights: SoupWeights;
 }
 
 export interface LearnedSoup {
@@ -81,7 +89,11 @@ export async function learnSoup(
   const objective = new SoupObjective(target, loaded, slots, longest(data));
   let result: TrainingResult;
   try {
-    const { onProgress, onCheckpoint, signal } = options;
+    const { onCheckpoint, signal } = options;
+    const onProgress =
+      options.onProgress &&
+      ((progress: TrainingProgress) =>
+        options.onProgress?.({ ...progress, weights: toWeights(parameters, loaded) }));
     const hooks = { run, resume, onProgress, onCheckpoint, signal };
     result = await train(objective, parameters, data, hyper, random, hooks);
   } finally {

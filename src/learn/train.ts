@@ -21,7 +21,7 @@ export interface Objective {
 }
 
 /** After every step. */
-export interface LearningProgress {
+export interface TrainingProgress {
   /** Steps that are done. */
   readonly step: number;
   readonly steps: number;
@@ -49,7 +49,7 @@ export interface TrainingHooks {
   readonly run: string;
   /** Where to go on. */
   readonly resume?: LearningState | undefined;
-  readonly onProgress?: ((progress: LearningProgress) => void) | undefined;
+  readonly onProgress?: ((progress: TrainingProgress) => void) | undefined;
   /** Called after every step; the next one waits for it. */
   readonly onCheckpoint?: ((state: LearningState) => void | Promise<void>) | undefined;
   readonly signal?: AbortSignal | undefined;

@@ -9,6 +9,8 @@ import type { Session } from "../generate/session.ts";
 import { findBuiltin } from "../node-builtin.ts";
 import type { MergeReport } from "../soup/merge/write-adapter.ts";
 import type { Soup } from "../soup/soup.ts";
+import type { HubCache } from "../sources/cache/cache.ts";
+import type { HubCacheOptions } from "../sources/cache/open-cache.ts";
 import type { FileSetInput } from "../sources/open.ts";
 import { type Channel, Endpoint } from "./endpoint.ts";
 import type { Remote, RemoteGeneration, RemoteModel } from "./remote.ts";
@@ -36,6 +38,8 @@ export interface TureenWorker {
   loadModel(source: FileSetInput, options?: LoadModelOptions): Promise<RemoteModel>;
   /** As the library's `mergeAdapters`. */
   mergeAdapters(options: MergeAdaptersOptions): Promise<MergeReport>;
+  /** As the library's `openHubCache`: to list, size and evict. */
+  openHubCache(options?: HubCacheOptions): Promise<HubCache | undefined>;
   /** Ends the worker; whatever is awaited fails with `DISPOSED`. */
   terminate(): void;
 }
@@ -61,6 +65,8 @@ export function createTureenWorker(options: WorkerOptions = {}): TureenWorker {
       return Object.assign(model, { generate: promptly });
     },
     mergeAdapters: (merge) => endpoint.call(0, "mergeAdapters", [merge]) as Promise<MergeReport>,
+    openHubCache: (cache = {}) =>
+      endpoint.call(0, "openHubCache", [cache]) as Promise<HubCache | undefined>,
     terminate() {
       endpoint.break(new TureenError("DISPOSED", "the worker was terminated"));
       terminate();

@@ -28,6 +28,7 @@ export async function tellWorkerStory(createTureenWorker, open) {
   found.logits = Array.from(await model.logits([1, 2, 3], { soup })).length;
   found.encoded = await (await model.tokenizer).encode("a b");
 
+  found.cache = Array.isArray(await (await worker.openHubCache())?.list());
   const session = await model.createSession({ length: 64 });
   await model.generate(QUESTION, { soup, session, maxTokens: 4 }).result();
   const again = await model.generate(QUESTION, { soup, session, maxTokens: 4 }).result();

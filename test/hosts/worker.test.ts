@@ -57,6 +57,7 @@ describe("the library through a worker", () => {
           weights: { knowledge: 0.4, format: 1 },
           logits: 768,
           cachedTokens: true,
+          cache: true,
           saved: ["adapter_config.json", "adapter_model.safetensors"],
           error: {
             name: "TureenError",

@@ -2,9 +2,10 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Model } from "../../src/api/model.ts";
-import type { LearnSoupOptions } from "../../src/learn/learn-soup.ts";
+import type { LearningProgress, LearnSoupOptions } from "../../src/learn/learn-soup.ts";
 import type { LearningState } from "../../src/learn/state.ts";
 import { parseRecipe, serializeRecipe } from "../../src/soup/recipe.ts";
+import type { SoupWeights } from "../../src/soup/weights.ts";
 import { VERSION } from "../../src/version.ts";
 import { loadTinyModel, tinyAdapterFiles, tinyData } from "./tiny-model.ts";
 
@@ -69,8 +70,13 @@ describe("learning", () => {
   });
 
   test("sums to the number of adapters where they meet, and to 1 where one is alone", async () => {
-    const { soup } = await model.learnSoup(base);
+    let seen: SoupWeights = {};
+    const onProgress = (progress: LearningProgress) => {
+      seen = progress.weights;
+    };
+    const { soup } = await model.learnSoup({ ...base, onProgress });
     const weights = soup.weights as Record<string, { linears: Record<string, number> }>;
+    expect(model.soup(seen).weights).toEqual(weights); // without validation, the last step's are kept
     const q = "model.layers.1.self_attn.q_proj";
     expect(weights.a!.linears[q]! + weights.b!.linears[q]!).toBeCloseTo(2, 12);
     expect(weights.a!.linears[q]).not.toBe(1);

@@ -5,9 +5,9 @@ import { type HyperParameters, resolveHyperParameters } from "../../src/learn/op
 import { type Slot, SoupParameters } from "../../src/learn/parameters.ts";
 import type { LearningState } from "../../src/learn/state.ts";
 import {
-  type LearningProgress,
   type Objective,
   type TrainingHooks,
+  type TrainingProgress,
   type TrainingResult,
   train,
 } from "../../src/learn/train.ts";
@@ -78,7 +78,7 @@ interface Run {
   readonly values: Float64Array;
   readonly weights: Float64Array;
   readonly states: LearningState[];
-  readonly progress: LearningProgress[];
+  readonly progress: TrainingProgress[];
 }
 
 async function run(
@@ -95,7 +95,7 @@ async function run(
   const { objective = new Quadratic(), hooks, training = 40, validation = 8 } = setup;
   const data = { training: examples(training, 1), validation: examples(validation, 500) };
   const states: LearningState[] = [];
-  const progress: LearningProgress[] = [];
+  const progress: TrainingProgress[] = [];
   const result = await train(objective, parameters, data, hyper, new Random(hyper.seed), {
     run: "this",
     onProgress: (event) => progress.push(event),
