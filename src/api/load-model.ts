@@ -1,4 +1,5 @@
-// Loads a base model: config, tokenizer, weights, backend. If anything fails, everything that was opened or allocated is
+// Loads a base model: config, tokenizer, weights, backend. Weights are packed while they arrive from a hub, and no model is
+// returned before the whole file was checked. If anything fails, everything that was opened or allocated is
 // released before the error reaches the caller.
 import type { Backend } from "../backend/backend.ts";
 import { type BackendOptions, createBackend } from "../backend/create-backend.ts";
@@ -11,7 +12,7 @@ import { loadWeights } from "../model/weights.ts";
 import type { HubOptions, Warning } from "../sources/hub-options.ts";
 import { type FileSetInput, openFileSet } from "../sources/open.ts";
 import type { ReadOptions } from "../sources/source.ts";
-import { type LoadProgress, reportDownload } from "./load-progress.ts";
+import { type LoadProgress, reportLoading } from "./load-progress.ts";
 import { Model } from "./model.ts";
 import { readConfig } from "./read-config.ts";
 import { loadTextTools } from "./text-tools.ts";
@@ -69,8 +70,8 @@ export async function loadModel(
     });
   }
   const reading: ReadOptions = { signal };
-  const { hub, onProgress, onWarning } = options;
-  const onDownload = reportDownload(onProgress);
+  const { hub, onWarning } = options;
+  const { onDownload, onLoad } = reportLoading(options.onProgress);
   const files = await openFileSet(source, { signal, hub, onDownload, onWarning });
   const config = await readConfig(files, reading);
   const contextLength = chooseContext(options.contextLength, config);
@@ -78,13 +79,14 @@ export async function loadModel(
   let checkpoint: Checkpoint | undefined;
   let backend: Backend | undefined;
   try {
-    checkpoint = await openCheckpoint(files, reading);
+    checkpoint = await openCheckpoint(files, { signal, early: true });
     backend = await createBackend({ backend: kind, threads, build, wasm });
     const weights = await loadWeights(checkpoint, config, backend, {
       quantize,
       signal,
-      onProgress: (bytesDone, bytesTotal) => onProgress?.({ phase: "load", bytesDone, bytesTotal }),
+      onProgress: onLoad,
     });
+    await checkpoint.settle?.(); // weights were packed while they arrived: is the file what was promised?
     const decoder = new Decoder(backend, config, weights);
     const parts = { files, hub, config, text, checkpoint, backend, weights, decoder };
     return new Model({ ...parts, quantize, contextLength });

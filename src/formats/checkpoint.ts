@@ -34,6 +34,7 @@ export interface TensorInfo {
 export interface Checkpoint {
   /** For messages. */
   readonly name: string;
+  /** In the order in which they lie in the file: reading them so keeps step with a download. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
   /**
@@ -42,5 +43,7 @@ export interface Checkpoint {
    * @param nBytes default: to the tensor's end
    */
   read(name: string, offset?: number, nBytes?: number, options?: ReadOptions): Promise<Uint8Array>;
+  /** As `ByteSource.settle`, of all files. */
+  settle?(): Promise<void>;
   close(): Promise<void>;
 }

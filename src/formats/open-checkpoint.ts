@@ -2,7 +2,7 @@
 import { TureenError, throwIfAborted } from "../errors.ts";
 import { readJson } from "../sources/open.ts";
 import { findPathFault } from "../sources/path.ts";
-import type { FileSet, ReadOptions } from "../sources/source.ts";
+import type { FileSet, OpenFileOptions, ReadOptions } from "../sources/source.ts";
 import type { Checkpoint, TensorInfo } from "./checkpoint.ts";
 import { openSafetensors } from "./safetensors.ts";
 
@@ -15,8 +15,12 @@ const MAX_SHARDS = 4096;
  * Opens `model.safetensors`, or else the shards of `model.safetensors.index.json`. Only headers are read.
  * @throws TureenError `SOURCE_NOT_FOUND` if neither is there or a shard is missing; `FORMAT_INVALID` if index and shards
  *   disagree. Nothing stays open.
+ * @param options with `early`, weights may be read while they arrive, until `settle`
  */
-export async function openCheckpoint(files: FileSet, options?: ReadOptions): Promise<Checkpoint> {
+export async function openCheckpoint(
+  files: FileSet,
+  options?: OpenFileOptions,
+): Promise<Checkpoint> {
   const single = await files.open(SINGLE, options);
   if (single !== undefined) return openSafetensors(single, options);
   const index = await readJson(files, INDEX, options);
@@ -44,7 +48,7 @@ async function findOtherWeights(
 async function openShards(
   files: FileSet,
   index: unknown,
-  options?: ReadOptions,
+  options?: OpenFileOptions,
 ): Promise<Checkpoint> {
   const shardOf = checkIndex(index, files.name);
   const shards = new Map<string, Checkpoint>();
@@ -73,6 +77,9 @@ async function openShards(
         if (shard !== undefined) return shard.read(name, offset, nBytes, options);
         const where = files.name;
         throw new TureenError("MODEL_TENSOR_MISSING", `there is no tensor ${name}`, { where });
+      },
+      async settle() {
+        for (const shard of shards.values()) await shard.settle?.();
       },
       close,
     };

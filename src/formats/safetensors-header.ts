@@ -18,7 +18,7 @@ export interface HeaderEntry extends TensorInfo {
 }
 
 export interface Header {
-  /** In the header's order. */
+  /** In the order of their data. */
   readonly tensors: ReadonlyMap<string, HeaderEntry>;
   readonly metadata: Readonly<Record<string, string>>;
 }
@@ -38,8 +38,8 @@ export function parseHeader(json: Uint8Array, dataBytes: number, file: string): 
     if (name === "__metadata__") metadata = checkMetadata(entry, file);
     else tensors.set(name, checkEntry(name, entry, file));
   }
-  checkLayout([...tensors.values()], dataBytes, file);
-  return { tensors, metadata };
+  const inOrder = checkLayout([...tensors.values()], dataBytes, file);
+  return { tensors: new Map(inOrder.map((entry) => [entry.name, entry])), metadata };
 }
 
 function parseObject(json: Uint8Array, file: string): object {
@@ -111,8 +111,12 @@ function checkEntry(name: string, entry: unknown, file: string): HeaderEntry {
   return { name, dtype, shape, nBytes, file, begin };
 }
 
-/** Tensors must tile the data: no overlap, no gap, nothing before or after. */
-function checkLayout(entries: readonly HeaderEntry[], dataBytes: number, file: string): void {
+/** Tensors must tile the data: no overlap, no gap, nothing before or after. @returns them in order */
+function checkLayout(
+  entries: readonly HeaderEntry[],
+  dataBytes: number,
+  file: string,
+): HeaderEntry[] {
   const sorted = entries.toSorted((a, b) => a.begin - b.begin || a.nBytes - b.nBytes);
   let end = 0;
   let previous: string | undefined;
@@ -128,7 +132,7 @@ function checkLayout(entries: readonly HeaderEntry[], dataBytes: number, file: s
     end = begin + nBytes;
     previous = name;
   }
-  if (end === dataBytes) return;
+  if (end === dataBytes) return sorted;
   throw invalid(end > dataBytes ? "the file is truncated" : "the file has bytes of no tensor", {
     expected: `${end} bytes of data`,
     found: `${dataBytes} bytes`,

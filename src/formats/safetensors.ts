@@ -46,6 +46,7 @@ async function open(source: ByteSource, options?: ReadOptions): Promise<Checkpoi
       }
       return source.read(dataStart + tensor.begin + offset, length, options);
     },
+    settle: async () => source.settle?.(),
     close: () => source.close(),
   };
 }

@@ -34,6 +34,12 @@ export class TensorNames {
     return total;
   }
 
+  /** Of all expected tensors, those of the checkpoint, in its order. */
+  inFileOrder(): TensorInfo[] {
+    const wanted = new Set([...this.#expected.keys()].map((name) => this.find(name)));
+    return [...this.#checkpoint.tensors.values()].filter((info) => wanted.has(info));
+  }
+
   expects(name: string): boolean {
     return this.#expected.has(name);
   }

@@ -1,5 +1,6 @@
 // A checkpoint's tensors become a decoder's weights: names found, shapes checked against the config, everything packed by
-// the backend. Reads whole rows by range, so that no tensor lies in memory twice. Knows nothing of file formats.
+// the backend. Reads whole rows by range, in the order of the file, so that no tensor lies in memory twice and a file can be
+// read while it arrives. Knows nothing of file formats.
 import type {
   Backend,
   Handle,
@@ -136,6 +137,9 @@ class Loader {
   readonly #signal: AbortSignal | undefined;
   readonly #names: TensorNames;
   readonly #loaded: Handle[] = [];
+  /** By the checkpoint's names. */
+  readonly #matrices = new Map<string, Matrix>();
+  readonly #vectors = new Map<string, Vector>();
   #nBytes = 0;
   #bytesDone = 0;
   #bytesTotal = 0;
@@ -160,30 +164,32 @@ class Loader {
     const config = this.#config;
     this.#names.check();
     this.#bytesTotal = this.#names.totalBytes();
-    const embedding = await this.#matrix(EMBEDDING);
+    for (const { name, shape } of this.#names.inFileOrder()) {
+      if (shape.length === 2) await this.#loadMatrix(name);
+      else await this.#loadVector(name);
+    }
     const linears = new Map<string, LinearWeights>();
-    for (const info of listLinears(config))
-      linears.set(info.path, await this.#linear(info, embedding));
+    for (const info of listLinears(config)) linears.set(info.path, this.#linear(info));
     const layers: LayerWeights[] = [];
     for (let layer = 0; layer < config.layers; layer++) {
       const prefix = `model.layers.${layer}`;
       const linear = (name: string): LinearWeights => linears.get(`${prefix}.${name}`)!;
       layers.push({
-        attentionNorm: await this.#vector(`${prefix}.input_layernorm.weight`),
+        attentionNorm: this.#vector(`${prefix}.input_layernorm.weight`),
         qProj: linear("self_attn.q_proj"),
         kProj: linear("self_attn.k_proj"),
         vProj: linear("self_attn.v_proj"),
         oProj: linear("self_attn.o_proj"),
-        mlpNorm: await this.#vector(`${prefix}.post_attention_layernorm.weight`),
+        mlpNorm: this.#vector(`${prefix}.post_attention_layernorm.weight`),
         gateProj: linear("mlp.gate_proj"),
         upProj: linear("mlp.up_proj"),
         downProj: linear("mlp.down_proj"),
       });
     }
     return {
-      embedding,
+      embedding: this.#matrix(EMBEDDING),
       layers,
-      norm: await this.#vector("model.norm.weight"),
+      norm: this.#vector("model.norm.weight"),
       lmHead: linears.get("lm_head")!,
       linears,
       nBytes: this.#nBytes,
@@ -195,35 +201,42 @@ class Loader {
     for (const handle of this.#loaded.splice(0)) this.#backend.free(handle);
   }
 
-  async #linear(info: LinearInfo, embedding: Matrix): Promise<LinearWeights> {
+  #linear(info: LinearInfo): LinearWeights {
     const name = linearTensor(info.path, this.#config);
-    const matrix = name === EMBEDDING ? embedding : await this.#matrix(name);
     const biasName = `${info.path}.bias`;
-    const bias = this.#names.expects(biasName) ? await this.#vector(biasName) : undefined;
+    const bias = this.#names.expects(biasName) ? this.#vector(biasName) : undefined;
     const found = this.#names.find(name).name;
-    return { info, matrix, bias, source: () => tensorSource(this.#checkpoint, found) };
+    const source = (): MatrixSource => tensorSource(this.#checkpoint, found);
+    return { info, matrix: this.#matrix(name), bias, source };
   }
 
-  async #matrix(name: string): Promise<Matrix> {
+  #matrix(name: string): Matrix {
+    return this.#matrices.get(this.#names.find(name).name)!;
+  }
+
+  #vector(name: string): Vector {
+    return this.#vectors.get(this.#names.find(name).name)!;
+  }
+
+  async #loadMatrix(name: string): Promise<void> {
     throwIfAborted(this.#signal);
-    const found = this.#names.find(name).name;
     const onRead = (nBytes: number): void => this.#progress(nBytes);
-    const source = tensorSource(this.#checkpoint, found, this.#signal, onRead);
+    const source = tensorSource(this.#checkpoint, name, this.#signal, onRead);
     const matrix = await this.#backend.loadMatrix(source, this.#type);
     this.#nBytes += matrix.nBytes;
     this.#loaded.push(matrix);
-    return matrix;
+    this.#matrices.set(name, matrix);
   }
 
-  async #vector(name: string): Promise<Vector> {
+  async #loadVector(name: string): Promise<void> {
     throwIfAborted(this.#signal);
     const info = this.#names.find(name);
-    const bytes = await this.#checkpoint.read(info.name, 0, info.nBytes, { signal: this.#signal });
-    const vector = this.#backend.loadVector(info.name, toFloat32(bytes, floatDType(info)));
+    const bytes = await this.#checkpoint.read(name, 0, info.nBytes, { signal: this.#signal });
+    const vector = this.#backend.loadVector(name, toFloat32(bytes, floatDType(info)));
     this.#progress(info.nBytes);
     this.#nBytes += 4 * vector.length;
     this.#loaded.push(vector);
-    return vector;
+    this.#vectors.set(name, vector);
   }
 
   #progress(nBytes: number): void {

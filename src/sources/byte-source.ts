@@ -5,6 +5,8 @@ import type { ByteSource, ReadOptions } from "./source.ts";
 /** How one kind of source gets at its bytes. Ranges are checked and never empty. */
 export interface ByteReader {
   read(offset: number, nBytes: number, signal: AbortSignal | undefined): Promise<Uint8Array>;
+  /** As `ByteSource.settle`. */
+  settle?(): Promise<void>;
   close?(): Promise<void>;
 }
 
@@ -19,6 +21,9 @@ export function createByteSource(name: string, size: number, reader: ByteReader)
       throwIfAborted(options?.signal);
       checkRange(name, size, offset, nBytes);
       return nBytes === 0 ? new Uint8Array(0) : reader.read(offset, nBytes, options?.signal);
+    },
+    async settle(): Promise<void> {
+      await reader.settle?.();
     },
     async close(): Promise<void> {
       if (closed) return;

@@ -3,6 +3,7 @@
 import { TureenError, throwIfAborted } from "../errors.ts";
 import { createByteSource, shortRead } from "./byte-source.ts";
 import { checkPath } from "./path.ts";
+import { createReadAhead } from "./read-ahead.ts";
 import type { ByteSource, FileSet } from "./source.ts";
 
 /** Bytes fetched by the request that opens a file, and kept. */
@@ -47,10 +48,14 @@ async function openResource(
   });
   if (first === undefined) return undefined;
   const { head, size, etag } = first;
+  const far = createReadAhead(size, (offset, nBytes, signal) =>
+    retry(signal, () => readRange({ url, name, size, etag }, offset, nBytes, signal)),
+  );
   return createByteSource(name, size, {
+    ...far,
     async read(offset, nBytes, signal) {
       if (offset + nBytes <= head.byteLength) return head.subarray(offset, offset + nBytes);
-      return retry(signal, () => readRange({ url, name, size, etag }, offset, nBytes, signal));
+      return far.read(offset, nBytes, signal);
     },
   });
 }

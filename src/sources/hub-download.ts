@@ -1,9 +1,11 @@
 // Brings one file's content from a hub into a cache: several ranges at once, written in order, so that what is kept is always
 // the file's beginning and the hash runs along. A download that was cut off goes on from there.
 import { TureenError, throwIfAborted } from "../errors.ts";
+import type { OnArrival } from "./arriving.ts";
 import type { HubCache, PartialBlob, StreamingHash } from "./cache/cache.ts";
 import type { HubClient } from "./hub-client.ts";
 import type { HubFile } from "./hub-refusal.ts";
+import { untilAborted } from "./until-aborted.ts";
 
 /** Bytes per request. What is held in memory is this times the requests at once. */
 const RANGE_BYTES = 4 * 1024 * 1024;
@@ -20,6 +22,10 @@ export interface Download {
   readonly signal?: AbortSignal | undefined;
   /** Told of bytes that are there: with `isResumed` those of an earlier attempt. */
   readonly onBytes: (nBytes: number, isResumed: boolean) => void;
+  /** Shows what has arrived before it is checked, unless an earlier attempt began the file: that part may be damaged. */
+  readonly onArrival?: OnArrival | undefined;
+  /** After its first range the download waits for this: of several files, all headers come first. */
+  readonly turn?: Promise<unknown> | undefined;
 }
 
 /**
@@ -35,6 +41,7 @@ export async function downloadBlob(download: Download): Promise<void> {
     const resumed = partial.nBytes;
     const found = await fill(download, partial);
     if (found !== undefined) {
+      await download.onArrival?.(undefined);
       await partial.reset();
       download.onBytes(-nBytes, true);
       // What an earlier attempt left may have been damaged; what came now, in one go, was not.
@@ -44,8 +51,10 @@ export async function downloadBlob(download: Download): Promise<void> {
         throw wrongHash(download, again);
       }
     }
+    await download.onArrival?.(undefined);
     await partial.finish();
   } finally {
+    await download.onArrival?.(undefined);
     await partial.release();
   }
 }
@@ -54,6 +63,7 @@ export async function downloadBlob(download: Download): Promise<void> {
 async function fill(download: Download, partial: PartialBlob): Promise<string | undefined> {
   const { etag, nBytes, onBytes, signal } = download;
   const hash = await startHash(download);
+  const onArrival = partial.nBytes === 0 ? download.onArrival : undefined;
   onBytes(partial.nBytes, true);
   for (let offset = 0; offset < partial.nBytes; offset += RANGE_BYTES) {
     throwIfAborted(signal);
@@ -62,6 +72,7 @@ async function fill(download: Download, partial: PartialBlob): Promise<string | 
   for await (const bytes of readOrdered(download, partial.nBytes)) {
     hash?.update(bytes);
     await partial.append(bytes);
+    await onArrival?.(partial);
   }
   if (partial.nBytes !== nBytes) return `${partial.nBytes} bytes`;
   const digest = await hash?.digest();
@@ -85,20 +96,27 @@ export function hashOf(etag: string): "sha1" | "sha256" | undefined {
 
 /** The file from `start`, in order, a few requests ahead of the reader. */
 async function* readOrdered(download: Download, start: number): AsyncGenerator<Uint8Array> {
-  const { client, file, nBytes, parallel, onBytes, rangeBytes = RANGE_BYTES } = download;
+  const { client, file, nBytes, parallel, onBytes, turn, rangeBytes = RANGE_BYTES } = download;
   const stop = new AbortController();
   const signals = download.signal === undefined ? [] : [download.signal];
   const signal = AbortSignal.any([stop.signal, ...signals]);
   const pending: Promise<Uint8Array>[] = [];
   let next = start;
+  const request = (): Promise<Uint8Array> => {
+    const range = { offset: next, nBytes: Math.min(rangeBytes, nBytes - next), total: nBytes };
+    next += range.nBytes;
+    const answer = client.read(file, range, { signal, onBytes: (n) => onBytes(n, false) });
+    answer.catch(() => {}); // seen when its turn comes
+    return answer;
+  };
   try {
+    if (turn !== undefined && next < nBytes) {
+      yield await request();
+      await untilAborted(turn, signal);
+    }
     while (next < nBytes || pending.length > 0) {
       while (pending.length < parallel && next < nBytes) {
-        const range = { offset: next, nBytes: Math.min(rangeBytes, nBytes - next), total: nBytes };
-        const request = client.read(file, range, { signal, onBytes: (n) => onBytes(n, false) });
-        request.catch(() => {}); // seen when its turn comes
-        pending.push(request);
-        next += range.nBytes;
+        pending.push(request());
       }
       yield await pending.shift()!;
     }

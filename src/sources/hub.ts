@@ -1,11 +1,12 @@
 // A repository of a model hub as a set of files: from the cache where it has them, else through it. Files are fetched when
 // they are opened, and only those.
 import { TureenError } from "../errors.ts";
+import { openArriving } from "./arriving.ts";
 import { createByteSource } from "./byte-source.ts";
 import type { HubCache } from "./cache/cache.ts";
 import { openHubCache } from "./cache/open-cache.ts";
 import { HubClient } from "./hub-client.ts";
-import { downloadBlob, hashOf } from "./hub-download.ts";
+import { type Download, downloadBlob, hashOf } from "./hub-download.ts";
 import { type HubEnvironment, readHubEnvironment, readTokenFile } from "./hub-environment.ts";
 import type { HubEntry, RevisionListing } from "./hub-listing.ts";
 import { DownloadMeter } from "./hub-meter.ts";
@@ -14,7 +15,8 @@ import { type HubReference, isCommit } from "./hub-reference.ts";
 import type { HubFile } from "./hub-refusal.ts";
 import { Transport, type TransportOptions } from "./hub-transport.ts";
 import { checkPath } from "./path.ts";
-import type { ByteSource, FileSet, ReadOptions } from "./source.ts";
+import { createReadAhead } from "./read-ahead.ts";
+import type { ByteSource, FileSet, OpenFileOptions } from "./source.ts";
 
 /** A newer revision is not worth a long wait. */
 const ATTEMPTS_IF_CACHED = 2;
@@ -109,6 +111,8 @@ class HubRepository implements FileSet {
   readonly #announced = new Set<string>();
   readonly #isOffline: boolean;
   #commit = "";
+  /** Files that are read while they arrive, one after another, so that the first is complete first. */
+  #arriving: Promise<unknown> | undefined;
   #listing: Promise<RevisionListing> | undefined;
 
   constructor(parts: RepositoryParts) {
@@ -148,7 +152,7 @@ class HubRepository implements FileSet {
     this.#commit = known;
   }
 
-  async open(path: string, options: ReadOptions = {}): Promise<ByteSource | undefined> {
+  async open(path: string, options: OpenFileOptions = {}): Promise<ByteSource | undefined> {
     checkPath(path, this.name);
     const { cache, reference, keep } = this.#parts;
     const { repo, folder } = reference;
@@ -209,47 +213,59 @@ class HubRepository implements FileSet {
   #openRemote(file: HubFile, entry: HubEntry): ByteSource {
     const { client } = this.#parts;
     const total = this.#sizeOf(file, entry);
-    return createByteSource(client.describe(file), total, {
-      read: (offset, nBytes, signal) => client.read(file, { offset, nBytes, total }, { signal }),
-    });
+    const reader = createReadAhead(total, (offset, nBytes, signal) =>
+      client.read(file, { offset, nBytes, total }, { signal }),
+    );
+    return createByteSource(client.describe(file), total, reader);
   }
 
   async #openThrough(
     cache: HubCache,
     file: HubFile,
     entry: HubEntry,
-    { signal }: ReadOptions,
+    { signal: outer, early }: OpenFileOptions,
   ): Promise<ByteSource> {
-    const { client, parallel, rangeBytes } = this.#parts;
     const { repo, commit, path } = file;
     const nBytes = this.#sizeOf(file, entry);
     const etag = this.#markOf(file, entry);
     await this.#announce(file, nBytes);
-    const link = (): Promise<boolean> => cache.link(repo, commit, path, etag, nBytes);
-    if (await link()) {
+    const openLinked = async (): Promise<ByteSource | undefined> => {
+      const isThere = await cache.link(repo, commit, path, etag, nBytes);
+      return isThere ? cache.open(repo, commit, path, { signal: outer }) : undefined;
+    };
+    const present = await openLinked();
+    if (present !== undefined) {
       this.#meter.add(path, nBytes, true);
-    } else {
+      return present;
+    }
+    const download = async (
+      signal: AbortSignal | undefined,
+      more: Pick<Download, "onArrival" | "turn"> = {},
+    ): Promise<ByteSource> => {
+      const { client, parallel, rangeBytes } = this.#parts;
       let arrived = 0;
-      await downloadBlob({
-        client,
-        cache,
-        file,
-        etag,
-        nBytes,
-        parallel,
-        rangeBytes,
-        signal,
-        onBytes: (n, isResumed) => {
-          arrived += n;
-          this.#meter.add(path, n, isResumed);
-        },
-      });
+      const onBytes = (n: number, isResumed: boolean): void => {
+        arrived += n;
+        this.#meter.add(path, n, isResumed);
+      };
+      const what = { client, cache, file, etag, nBytes };
+      await downloadBlob({ ...what, parallel, rangeBytes, signal, onBytes, ...more });
       // Another program may have fetched it.
       if (arrived < nBytes) this.#meter.add(path, nBytes - arrived, true);
-      if (!(await link())) throw vanished(cache, path);
-    }
-    const source = await cache.open(repo, commit, path, { signal });
-    if (source === undefined) throw vanished(cache, path);
+      const complete = await openLinked();
+      if (complete === undefined) throw vanished(cache, path);
+      return complete;
+    };
+    if (early !== true) return download(outer);
+    const turn = this.#arriving;
+    const name = this.#parts.client.describe(file);
+    const source = openArriving(
+      name,
+      nBytes,
+      (onArrival, signal) => download(signal, { onArrival, turn }),
+      outer,
+    );
+    this.#arriving = Promise.allSettled([turn, source.settle?.()]);
     return source;
   }
 

@@ -6,6 +6,15 @@ export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Options of opening a file. */
+export interface OpenFileOptions extends ReadOptions {
+  /**
+   * True: the file may be read while it is still arriving, before its content was checked. Whoever asks for it calls `settle`
+   * before it trusts what it has read.
+   */
+  readonly early?: boolean | undefined;
+}
+
 /** A random-access run of bytes of known size: a file, an HTTP resource read by range, a Blob, or memory. */
 export interface ByteSource {
   /** For messages: a path or URL. */
@@ -17,6 +26,12 @@ export interface ByteSource {
    * @throws TureenError `SOURCE_READ_FAILED` if the range is outside the source or cannot be read in full.
    */
   read(offset: number, nBytes: number, options?: ReadOptions): Promise<Uint8Array>;
+  /**
+   * Ends the first reading of a file: waits until all of it is there and found to be what it should be, where somebody knows
+   * that, and releases what was held to read fast. Without it there is nothing to wait for.
+   * @throws TureenError what the download or the check met; all that was read is then worthless
+   */
+  settle?(): Promise<void>;
   /** Releases handles. Reading afterwards is an error. */
   close(): Promise<void>;
 }
@@ -28,5 +43,5 @@ export interface FileSet {
   /** `org/name`, if the files come from a model hub. */
   readonly hubId?: string | undefined;
   /** Opens a file by its path inside the folder; `undefined` if there is none. */
-  open(path: string, options?: ReadOptions): Promise<ByteSource | undefined>;
+  open(path: string, options?: OpenFileOptions): Promise<ByteSource | undefined>;
 }

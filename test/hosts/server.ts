@@ -28,6 +28,8 @@ export const STRICT_CSP: OutgoingHttpHeaders = {
 export interface StaticServer {
   /** With a slash at the end. */
   readonly url: string;
+  /** Paths asked for since the last call. */
+  take(): string[];
   close(): Promise<void>;
 }
 
@@ -40,6 +42,7 @@ export async function serveFiles(
   headers: OutgoingHttpHeaders = {},
   onPost?: (body: string) => void,
 ): Promise<StaticServer> {
+  const seen: string[] = [];
   const server = createServer(async (request, response) => {
     if (request.method === "POST") {
       const body = await text(request);
@@ -47,6 +50,7 @@ export async function serveFiles(
       return onPost?.(body);
     }
     const path = normalize(decodeURIComponent(new URL(request.url!, "http://host").pathname));
+    seen.push(path);
     const prefix = Object.keys(folders).find((candidate) => path.startsWith(candidate));
     const file = prefix === undefined ? "" : join(folders[prefix]!, path.slice(prefix.length));
     const content = await readFile(file).catch(() => undefined);
@@ -66,6 +70,7 @@ export async function serveFiles(
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    take: () => seen.splice(0),
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections();

@@ -18,3 +18,16 @@ export interface LockManager {
   /** Waits for the lock, and gives what lets go of it. */
   acquire(name: string, signal: AbortSignal | undefined): Promise<() => void>;
 }
+
+/** What a piece says. Another tab may replace it while it is read: then it is read again. */
+export async function readText(store: KeyStore, key: string): Promise<string | undefined> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await (await store.get(key))?.text();
+    } catch (error) {
+      const { name } = error as { name?: unknown };
+      const isReplaced = name === "NotFoundError" || name === "NotReadableError";
+      if (!isReplaced || attempt >= 10) throw error;
+    }
+  }
+}

@@ -10,7 +10,7 @@ import { createByteSource, shortRead } from "../byte-source.ts";
 import { isCommit } from "../hub-reference.ts";
 import type { ByteSource, ReadOptions } from "../source.ts";
 import type { CachedRepo, HubCache, PartialBlob, StreamingHash } from "./cache.ts";
-import type { KeyStore, LockManager } from "./key-store.ts";
+import { type KeyStore, type LockManager, readText } from "./key-store.ts";
 import { listStored, removeStored } from "./parts-listing.ts";
 
 /** A part is held in memory while it arrives. */
@@ -82,7 +82,8 @@ class PartsCache implements HubCache {
     const mark = await this.#readMark(`${repoKey(repo)}/blobs/${etag}`);
     if (mark?.nBytes !== nBytes) return false;
     const key = `${repoKey(repo)}/snapshots/${commit}/${path}`;
-    await this.#writeText(key, JSON.stringify({ etag }));
+    const link = JSON.stringify({ etag });
+    if ((await this.#readText(key)) !== link) await this.#writeText(key, link);
     return true;
   }
 
@@ -141,8 +142,8 @@ class PartsCache implements HubCache {
     return parseMark<BlobMark>(await this.#readText(`${blob}/complete`));
   }
 
-  async #readText(key: string): Promise<string | undefined> {
-    return (await this.#store.get(key))?.text();
+  #readText(key: string): Promise<string | undefined> {
+    return readText(this.#store, key);
   }
 
   async #writeText(key: string, text: string): Promise<void> {

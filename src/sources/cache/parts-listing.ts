@@ -1,7 +1,7 @@
 // What a browser's cache holds, and removing from it: the bookkeeping of parts-cache.ts, read backwards from its keys.
 import { TureenError } from "../../errors.ts";
 import type { CachedRepo, CachedRevision } from "./cache.ts";
-import type { KeyStore } from "./key-store.ts";
+import { type KeyStore, readText } from "./key-store.ts";
 
 /** By name. */
 export async function listStored(store: KeyStore): Promise<CachedRepo[]> {
@@ -109,7 +109,7 @@ async function sizeOf(store: KeyStore, key: string): Promise<number> {
 }
 
 async function textOf(store: KeyStore, key: string): Promise<string> {
-  return (await (await store.get(key))?.text()) ?? "";
+  return (await readText(store, key)) ?? "";
 }
 
 function etagIn(text: string): string {
