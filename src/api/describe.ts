@@ -32,6 +32,8 @@ export interface AdapterInfo {
   readonly source: string;
   /** Linear layers it changes. */
   readonly modules: number;
+  /** Their module paths, in model order: what `soup.setLinear` takes. */
+  readonly linears: readonly string[];
   /** The ranks that occur, ascending. */
   readonly ranks: readonly number[];
   /** Memory as packed, in bytes. */
@@ -59,5 +61,6 @@ export function describeModel(model: {
 
 export function describeAdapter({ name, adapter, modules, nBytes }: LoadedAdapter): AdapterInfo {
   const ranks = [...new Set(modules.map(({ segment }) => segment.rank))].sort((a, b) => a - b);
-  return { name, source: adapter.source, modules: modules.length, ranks, nBytes };
+  const linears = modules.map(({ linear }) => linear.path);
+  return { name, source: adapter.source, modules: modules.length, linears, ranks, nBytes };
 }

@@ -210,6 +210,9 @@ describe("adapters", () => {
       { name: "knowledge", modules: 42, ranks: [8] },
       { name: "format", modules: 42, ranks: [8] },
     ]);
+    const { linears } = model.adapters[0]!;
+    expect(linears).toHaveLength(42);
+    expect(linears[0]).toBe("model.layers.0.self_attn.q_proj");
     const load = (name: string) => model.loadAdapter(kitchenPath("adapters/datamix"), { name });
     await expect(load("format")).rejects.toMatchObject({ code: "ADAPTER_DUPLICATE" });
     for (const name of ["", " ", "a=b", "a,b", "a\n"]) {
