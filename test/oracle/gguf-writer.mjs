@@ -1,28 +1,30 @@
-// Writes GGUF version 3, as little of it as the oracle needs: F32 and Q8_0 tensors, streamed one by one. Shares no code with
-// Tureen, so that a mistake cannot be in both.
+// Writes GGUF version 3, as little of it as the oracle and the benchmarks need: tensors of a few types, streamed one by one.
+// Shares no code with Tureen, so that a mistake cannot be in both.
 import { open } from "node:fs/promises";
 
 const ALIGNMENT = 32;
-const BLOCK = 32; // values per Q8_0 block
-const BLOCK_BYTES = 2 + BLOCK; // f16 scale, int8 values
-const GGML_TYPES = { F32: 0, Q8_0: 8 };
+const BLOCK = 32; // values per quantized block
+/** Bytes per block: an f16 scale and 32 values of 8 or 4 bits. */
+const BLOCK_BYTES = { F32: 4 * BLOCK, F16: 2 * BLOCK, Q4_0: 2 + BLOCK / 2, Q8_0: 2 + BLOCK };
+const GGML_TYPES = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 8 };
+const ENCODERS = { F32: bytesOf, F16: encodeF16, Q4_0: quantizeQ4_0, Q8_0: quantizeQ8_0 };
 const VALUE_TYPES = { uint32: 4, int32: 5, float32: 6, string: 8, array: 9 };
 
 /**
  * @typedef {[type: "uint32" | "int32" | "float32" | "string", value: unknown]
  *   | [type: "array", of: "int32" | "float32" | "string", values: readonly unknown[]]} Value
- * @typedef {{ name: string, shape: number[], type: "F32" | "Q8_0", values: () => Float32Array }} GgufTensor shape: row-major
+ * @typedef {{ name: string, shape: number[], type: keyof typeof GGML_TYPES, values: () => Float32Array }} GgufTensor shape:
+ *   row-major
  * @param {string} path
  * @param {Record<string, Value>} metadata
- * @param {readonly GgufTensor[]} tensors Q8_0 needs a multiple of 32 columns
+ * @param {readonly GgufTensor[]} tensors quantized ones need a multiple of 32 columns
  */
 export async function writeGguf(path, metadata, tensors) {
   const file = await open(path, "w");
   try {
     await file.appendFile(encodeHeader(metadata, tensors));
     for (const { type, values } of tensors) {
-      const data = type === "Q8_0" ? quantizeQ8_0(values()) : bytesOf(values());
-      await file.appendFile(padded(data));
+      await file.appendFile(padded(ENCODERS[type](values())));
     }
   } finally {
     await file.close();
@@ -66,16 +68,15 @@ function encodeScalar(type, value) {
  * @param {Float32Array} x
  */
 export function quantizeQ8_0(x) {
-  const blocks = x.length / BLOCK;
-  if (!Number.isInteger(blocks)) throw new RangeError(`${x.length} values are no Q8_0 blocks`);
-  const out = Buffer.alloc(blocks * BLOCK_BYTES);
+  const blocks = countBlocks(x);
+  const out = Buffer.alloc(blocks * BLOCK_BYTES.Q8_0);
   for (let block = 0; block < blocks; block++) {
     const start = block * BLOCK;
     let amax = 0;
     for (let i = 0; i < BLOCK; i++) amax = Math.max(amax, Math.abs(x[start + i]));
     const d = Math.fround(amax / 127);
     const inverse = d > 0 ? Math.fround(1 / d) : 0;
-    const at = block * BLOCK_BYTES;
+    const at = block * BLOCK_BYTES.Q8_0;
     out.writeUInt16LE(toFloat16(d), at);
     for (let i = 0; i < BLOCK; i++) {
       const scaled = Math.fround(x[start + i] * inverse);
@@ -85,18 +86,64 @@ export function quantizeQ8_0(x) {
   return out;
 }
 
-/** f16 bits of 0 or of a positive normal half, rounded to nearest even. */
+/**
+ * Blocks of 32 as ggml's `quantize_row_q4_0_ref` rounds them: d = x / -8 for the x of largest magnitude,
+ * q = min(15, ⌊x · (1/d) + 8.5⌋); values j and j + 16 share a byte.
+ * @param {Float32Array} x
+ */
+export function quantizeQ4_0(x) {
+  const blocks = countBlocks(x);
+  const out = Buffer.alloc(blocks * BLOCK_BYTES.Q4_0);
+  for (let block = 0; block < blocks; block++) {
+    const start = block * BLOCK;
+    let largest = 0;
+    for (let i = 0; i < BLOCK; i++) {
+      if (Math.abs(x[start + i]) > Math.abs(largest)) largest = x[start + i];
+    }
+    const d = Math.fround(largest / -8);
+    const inverse = d !== 0 ? Math.fround(1 / d) : 0;
+    const nibble = (i) => Math.min(15, Math.floor(Math.fround(Math.fround(x[i] * inverse) + 8.5)));
+    const at = block * BLOCK_BYTES.Q4_0;
+    out.writeUInt16LE(toFloat16(d), at);
+    for (let i = 0; i < BLOCK / 2; i++) {
+      out[at + 2 + i] = nibble(start + i) | (nibble(start + i + BLOCK / 2) << 4);
+    }
+  }
+  return out;
+}
+
+function encodeF16(x) {
+  const out = new Uint16Array(x.length);
+  for (let i = 0; i < x.length; i++) out[i] = toFloat16(x[i]);
+  return bytesOf(out);
+}
+
+function countBlocks(x) {
+  const blocks = x.length / BLOCK;
+  if (!Number.isInteger(blocks)) throw new RangeError(`${x.length} values are no blocks`);
+  return blocks;
+}
+
+const float = new Float32Array(1);
+const floatBits = new Uint32Array(float.buffer);
+
+/** f16 bits of an f32, rounded to nearest even. */
 function toFloat16(x) {
-  if (x === 0) return 0;
-  const bits = new Uint32Array(new Float32Array([x]).buffer)[0];
+  float[0] = Math.abs(x);
+  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
+  if (float[0] < 2 ** -14) {
+    float[0] += 0.5; // whose last bit is the smallest half
+    return sign | (floatBits[0] - 0x3f000000);
+  }
+  const bits = floatBits[0];
   const half = ((bits + 0xfff + ((bits >>> 13) & 1)) >>> 13) - (112 << 10);
-  if (half < 1 << 10 || half >= 31 << 10) throw new RangeError(`${x} is no normal half`);
-  return half;
+  if (!(half < 31 << 10)) throw new RangeError(`${x} is no finite half`);
+  return sign | half;
 }
 
 function tensorBytes(shape, type) {
   const count = shape.reduce((a, b) => a * b, 1);
-  return type === "Q8_0" ? (count / BLOCK) * BLOCK_BYTES : count * 4;
+  return (count / BLOCK) * BLOCK_BYTES[type];
 }
 
 function padded(data) {

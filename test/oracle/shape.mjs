@@ -1,5 +1,5 @@
-// The model and the adapters that both engines get: their shape, and every weight as a function of its name alone, so that
-// files in two layouts can be written tensor by tensor from the same values.
+// The model and the adapters that all engines get: their shape, and every weight as a function of its name alone, so that
+// files in two layouts can be written tensor by tensor from the same values. The benchmarks take shapes of their own.
 
 /** SmolLM2-135M, as its config.json says it. */
 export const CONFIG = {
@@ -29,10 +29,6 @@ export const ADAPTERS = [
   { name: "second", rank: 16, alpha: 16, weight: 0.4 },
 ];
 
-const { hidden_size: HIDDEN, intermediate_size: FFN, vocab_size: VOCABULARY } = CONFIG;
-const { num_attention_heads: HEADS, num_key_value_heads: KV_HEADS } = CONFIG;
-const KV = (HIDDEN / HEADS) * KV_HEADS;
-
 // Linear layers have the standard deviation of a fresh network, 1/√columns: a normalised input gives outputs near 1, and
 // attention scores near 1, so that attention has favourites and wrong positions show. Embeddings are such that logits
 // spread as a trained model's do (standard deviation 2.4). An adapter moves its layer's output by about a third.
@@ -44,17 +40,23 @@ const LORA_B_STD = 0.04;
  * @typedef {{ path: string, gguf: string, rows: number, cols: number, rotatedHeads: number }} Linear
  */
 
-/** @returns {Linear[]} the decoder's linear layers, PEFT's targets */
-export function listLinears() {
+/**
+ * @param {typeof CONFIG} config
+ * @returns {Linear[]} the decoder's linear layers, PEFT's targets
+ */
+export function listLinears(config = CONFIG) {
+  const { hidden_size: hidden, intermediate_size: ffn } = config;
+  const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
+  const kv = (hidden / heads) * kvHeads;
   const layer = (i) =>
     [
-      ["self_attn.q_proj", "attn_q", HIDDEN, HIDDEN, HEADS],
-      ["self_attn.k_proj", "attn_k", KV, HIDDEN, KV_HEADS],
-      ["self_attn.v_proj", "attn_v", KV, HIDDEN, 0],
-      ["self_attn.o_proj", "attn_output", HIDDEN, HIDDEN, 0],
-      ["mlp.gate_proj", "ffn_gate", FFN, HIDDEN, 0],
-      ["mlp.up_proj", "ffn_up", FFN, HIDDEN, 0],
-      ["mlp.down_proj", "ffn_down", HIDDEN, FFN, 0],
+      ["self_attn.q_proj", "attn_q", hidden, hidden, heads],
+      ["self_attn.k_proj", "attn_k", kv, hidden, kvHeads],
+      ["self_attn.v_proj", "attn_v", kv, hidden, 0],
+      ["self_attn.o_proj", "attn_output", hidden, hidden, 0],
+      ["mlp.gate_proj", "ffn_gate", ffn, hidden, 0],
+      ["mlp.up_proj", "ffn_up", ffn, hidden, 0],
+      ["mlp.down_proj", "ffn_down", hidden, ffn, 0],
     ].map(([path, gguf, rows, cols, rotatedHeads]) => ({
       path: `model.layers.${i}.${path}`,
       gguf: `blk.${i}.${gguf}`,
@@ -62,37 +64,39 @@ export function listLinears() {
       cols,
       rotatedHeads,
     }));
-  return Array.from({ length: CONFIG.num_hidden_layers }, (_, i) => layer(i)).flat();
+  return Array.from({ length: config.num_hidden_layers }, (_, i) => layer(i)).flat();
 }
 
 /**
  * @typedef {{ name: string, gguf: string, shape: number[], rotatedHeads: number, values: () => Float32Array }} Tensor
+ * @param {typeof CONFIG} config with tied embeddings
  * @returns {Tensor[]} the base model
  */
-export function listModelTensors() {
+export function listModelTensors(config = CONFIG) {
+  const { hidden_size: hidden, vocab_size: vocabulary, num_hidden_layers: layers } = config;
   const norm = (name, gguf) => ({
     name: `${name}.weight`,
     gguf: `${gguf}.weight`,
-    shape: [HIDDEN],
+    shape: [hidden],
     rotatedHeads: 0,
-    values: () => uniform(name, HIDDEN, 1, 0.1),
+    values: () => uniform(name, hidden, 1, 0.1),
   });
   return [
     {
       name: "model.embed_tokens.weight",
       gguf: "token_embd.weight",
-      shape: [VOCABULARY, HIDDEN],
+      shape: [vocabulary, hidden],
       rotatedHeads: 0,
-      values: () => uniform("embed_tokens", VOCABULARY * HIDDEN, 0, EMBEDDING_STD),
+      values: () => uniform("embed_tokens", vocabulary * hidden, 0, EMBEDDING_STD),
     },
-    ...listLinears().map(({ path, gguf, rows, cols, rotatedHeads }) => ({
+    ...listLinears(config).map(({ path, gguf, rows, cols, rotatedHeads }) => ({
       name: `${path}.weight`,
       gguf: `${gguf}.weight`,
       shape: [rows, cols],
       rotatedHeads,
       values: () => uniform(path, rows * cols, 0, 1 / Math.sqrt(cols)),
     })),
-    ...Array.from({ length: CONFIG.num_hidden_layers }, (_, i) => [
+    ...Array.from({ length: layers }, (_, i) => [
       norm(`model.layers.${i}.input_layernorm`, `blk.${i}.attn_norm`),
       norm(`model.layers.${i}.post_attention_layernorm`, `blk.${i}.ffn_norm`),
     ]).flat(),
@@ -102,10 +106,11 @@ export function listModelTensors() {
 
 /**
  * @param {(typeof ADAPTERS)[number]} adapter
+ * @param {typeof CONFIG} config
  * @returns {Tensor[]} its A and B for every linear layer
  */
-export function listAdapterTensors({ name, rank }) {
-  return listLinears().flatMap(({ path, gguf, rows, cols, rotatedHeads }) => [
+export function listAdapterTensors({ name, rank }, config = CONFIG) {
+  return listLinears(config).flatMap(({ path, gguf, rows, cols, rotatedHeads }) => [
     {
       name: `base_model.model.${path}.lora_A.weight`,
       gguf: `${gguf}.weight.lora_a`,
@@ -124,11 +129,11 @@ export function listAdapterTensors({ name, rank }) {
 }
 
 /** @returns {number[][]} `count` sequences of `length` random ids, none of them a special token or byte */
-export function randomSequences(count, length) {
+export function randomSequences(count, length, vocabulary = CONFIG.vocab_size) {
   const FIRST = 300;
   return Array.from({ length: count }, (_, i) =>
     Array.from(uniform(`ids ${i}`, length, 0.5, 0.5 / Math.sqrt(3)), (x) =>
-      Math.min(VOCABULARY - 1, FIRST + Math.floor(x * (VOCABULARY - FIRST))),
+      Math.min(vocabulary - 1, FIRST + Math.floor(x * (vocabulary - FIRST))),
     ),
   );
 }

@@ -11,60 +11,61 @@ import { ADAPTERS, CONFIG, listAdapterTensors, listLinears, listModelTensors } f
 /**
  * @param {string} directory receives `model/`, `first/`, `second/` and, for each weight type, `model-TYPE.gguf`, and
  * `first.gguf`, `second.gguf`
+ * @param {{ config?: typeof CONFIG, types?: readonly ("F32" | "F16" | "Q4_0" | "Q8_0")[], dtype?: "F32" | "BF16" }} options
+ * dtype: of the model in safetensors; BF16 cuts the values' last 16 bits off
  */
-export async function writeFiles(directory) {
-  await writeHuggingFace(
-    join(directory, "model"),
-    "model",
-    "config.json",
-    CONFIG,
-    listModelTensors(),
-  );
-  for (const type of ["F32", "Q8_0"]) {
-    await writeGguf(join(directory, `model-${type}.gguf`), modelMetadata(type), [
-      ...listModelTensors().map((tensor) =>
-        ggufTensor(tensor, tensor.shape.length > 1 ? type : "F32"),
-      ),
-    ]);
+export async function writeFiles(
+  directory,
+  { config = CONFIG, types = ["F32", "Q8_0"], dtype = "F32" } = {},
+) {
+  const model = listModelTensors(config);
+  await writeHuggingFace(join(directory, "model"), "model", "config.json", config, model, dtype);
+  for (const type of types) {
+    await writeGguf(
+      join(directory, `model-${type}.gguf`),
+      modelMetadata(type, config),
+      model.map((tensor) => ggufTensor(tensor, tensor.shape.length > 1 ? type : "F32")),
+    );
   }
   for (const adapter of ADAPTERS) {
-    const tensors = listAdapterTensors(adapter);
-    const config = {
+    const tensors = listAdapterTensors(adapter, config);
+    const peft = {
       peft_type: "LORA",
       task_type: "CAUSAL_LM",
       r: adapter.rank,
       lora_alpha: adapter.alpha,
-      target_modules: [...new Set(listLinears().map(({ path }) => path.split(".").at(-1)))],
+      target_modules: [...new Set(listLinears(config).map(({ path }) => path.split(".").at(-1)))],
     };
-    const { name } = adapter;
-    await writeHuggingFace(
-      join(directory, name),
-      "adapter_model",
-      "adapter_config.json",
-      config,
-      tensors,
-    );
+    const folder = join(directory, adapter.name);
+    await writeHuggingFace(folder, "adapter_model", "adapter_config.json", peft, tensors, "F32");
     await writeGguf(
-      join(directory, `${name}.gguf`),
+      join(directory, `${adapter.name}.gguf`),
       adapterMetadata(adapter),
       tensors.map((tensor) => ggufTensor(tensor, "F32")),
     );
   }
 }
 
-async function writeHuggingFace(directory, weights, configName, config, tensors) {
+async function writeHuggingFace(directory, weights, configName, config, tensors, dtype) {
   await mkdir(directory, { recursive: true });
   await writeFile(join(directory, configName), JSON.stringify(config));
   const pieces = writeSafetensors(
     tensors.map(({ name, shape, values }) => ({
       name,
-      dtype: "F32",
+      dtype,
       shape,
-      data: () => new Uint8Array(values().buffer),
+      data: () => new Uint8Array((dtype === "BF16" ? cutToBf16(values()) : values()).buffer),
     })),
     { format: "pt" },
   );
   await pipeline(pieces, createWriteStream(join(directory, `${weights}.safetensors`)));
+}
+
+function cutToBf16(values) {
+  const halves = new Uint16Array(values.buffer); // little-endian: the upper half comes second
+  const cut = new Uint16Array(values.length);
+  for (let i = 0; i < cut.length; i++) cut[i] = halves[2 * i + 1];
+  return cut;
 }
 
 function ggufTensor({ gguf, shape, rotatedHeads, values }, type) {
@@ -88,28 +89,28 @@ function interleaveHalves(values, headRows, cols) {
   return out;
 }
 
-function modelMetadata(type) {
-  const FILE_TYPES = { F32: 0, Q8_0: 7 };
+function modelMetadata(type, config) {
+  const FILE_TYPES = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 7 };
   return {
     "general.architecture": ["string", "llama"],
     "general.name": ["string", "random weights"],
     "general.file_type": ["uint32", FILE_TYPES[type]],
-    "llama.block_count": ["uint32", CONFIG.num_hidden_layers],
-    "llama.context_length": ["uint32", CONFIG.max_position_embeddings],
-    "llama.embedding_length": ["uint32", CONFIG.hidden_size],
-    "llama.feed_forward_length": ["uint32", CONFIG.intermediate_size],
-    "llama.attention.head_count": ["uint32", CONFIG.num_attention_heads],
-    "llama.attention.head_count_kv": ["uint32", CONFIG.num_key_value_heads],
-    "llama.attention.layer_norm_rms_epsilon": ["float32", CONFIG.rms_norm_eps],
-    "llama.rope.dimension_count": ["uint32", CONFIG.hidden_size / CONFIG.num_attention_heads],
-    "llama.rope.freq_base": ["float32", CONFIG.rope_theta],
-    "llama.vocab_size": ["uint32", CONFIG.vocab_size],
-    ...dummyTokenizer(),
+    "llama.block_count": ["uint32", config.num_hidden_layers],
+    "llama.context_length": ["uint32", config.max_position_embeddings],
+    "llama.embedding_length": ["uint32", config.hidden_size],
+    "llama.feed_forward_length": ["uint32", config.intermediate_size],
+    "llama.attention.head_count": ["uint32", config.num_attention_heads],
+    "llama.attention.head_count_kv": ["uint32", config.num_key_value_heads],
+    "llama.attention.layer_norm_rms_epsilon": ["float32", config.rms_norm_eps],
+    "llama.rope.dimension_count": ["uint32", config.hidden_size / config.num_attention_heads],
+    "llama.rope.freq_base": ["float32", config.rope_theta],
+    "llama.vocab_size": ["uint32", config.vocab_size],
+    ...dummyTokenizer(config),
   };
 }
 
 /** llama.cpp loads no model without a vocabulary; ids are all that is used of it. */
-function dummyTokenizer() {
+function dummyTokenizer(config) {
   const NORMAL = 1;
   const UNKNOWN = 2;
   const CONTROL = 3;
@@ -120,7 +121,7 @@ function dummyTokenizer() {
     tokens.push(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
     types.push(BYTE);
   }
-  while (tokens.length < CONFIG.vocab_size) {
+  while (tokens.length < config.vocab_size) {
     tokens.push(`t${tokens.length}`);
     types.push(NORMAL);
   }
@@ -129,8 +130,8 @@ function dummyTokenizer() {
     "tokenizer.ggml.tokens": ["array", "string", tokens],
     "tokenizer.ggml.scores": ["array", "float32", tokens.map(() => 0)],
     "tokenizer.ggml.token_type": ["array", "int32", types],
-    "tokenizer.ggml.bos_token_id": ["uint32", CONFIG.bos_token_id],
-    "tokenizer.ggml.eos_token_id": ["uint32", CONFIG.eos_token_id],
+    "tokenizer.ggml.bos_token_id": ["uint32", config.bos_token_id],
+    "tokenizer.ggml.eos_token_id": ["uint32", config.eos_token_id],
   };
 }
 
