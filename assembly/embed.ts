@@ -1,5 +1,5 @@
 // Embedding lookup: out[i] = W[ids[i]], dequantized from the packed table. Split over threads by token.
-import { Q4_BLOCK_BYTES, Q8_BLOCK_BYTES, q4_tile_bytes, q8_tile_bytes, split } from "./layout";
+import { Q4_BLOCK_BYTES, Q8_BLOCK_BYTES, q4_offset, q8_offset, split, tile_bytes } from "./layout";
 
 /**
  * out     [n, cols] f32
@@ -37,16 +37,16 @@ export function embed_q8(
   tid: i32,
   threads: i32,
 ): void {
-  const tileBytes = q8_tile_bytes(cols);
+  const tileBytes = tile_bytes<i8>(cols);
   for (let i = split(n, tid, threads), end = split(n, tid + 1, threads); i < end; i++) {
     const row = load<u32>(ids + (i << 2));
     const w = table + usize(row >> 3) * tileBytes;
-    const lane = (row & 7) << 2;
+    const lane = row & 7;
     const to = out + usize(i) * (cols << 2);
     for (let col = 0; col < cols; col++) {
       const block = w + (col >> 5) * Q8_BLOCK_BYTES;
-      const q = load<i8>(block + 32 + (((col & 31) >> 2) << 5) + lane + (col & 3));
-      store<f32>(to + (col << 2), load<f32>(block + lane) * f32(q));
+      const q = load<i8>(block + q8_offset(col & 31, lane));
+      store<f32>(to + (col << 2), load<f32>(block + (lane << 2)) * f32(q));
     }
   }
 }
@@ -61,17 +61,18 @@ export function embed_q4(
   tid: i32,
   threads: i32,
 ): void {
-  const tileBytes = q4_tile_bytes(cols);
+  const tileBytes = tile_bytes<u8>(cols);
   for (let i = split(n, tid, threads), end = split(n, tid + 1, threads); i < end; i++) {
     const row = load<u32>(ids + (i << 2));
     const w = table + usize(row >> 3) * tileBytes;
-    const lane = (row & 7) << 2;
+    const lane = row & 7;
     const to = out + usize(i) * (cols << 2);
     for (let col = 0; col < cols; col++) {
       const block = w + (col >> 5) * Q4_BLOCK_BYTES;
-      const byte = load<u8>(block + 64 + (((col & 31) >> 3) << 5) + lane + (col & 3));
-      const q = col & 4 ? byte >> 4 : byte & 15;
-      store<f32>(to + (col << 2), load<f32>(block + lane) * f32(q) + load<f32>(block + lane, 32));
+      const byte = load<u8>(block + q4_offset(col & 31, lane));
+      const q = f32(col & 4 ? byte >> 4 : byte & 15);
+      const scale = block + (lane << 2);
+      store<f32>(to + (col << 2), load<f32>(scale) * q + load<f32>(scale, 32));
     }
   }
 }

@@ -2,16 +2,23 @@
 //
 // Weights. Rows are taken 8 at a time (a *tile*): two groups of 4, one row per lane. Missing rows of the last tile are zero.
 //   f32  per column: 8 f32.
-//   q8   per block of 32 columns: 8 f32 scales, then per quad (4 columns): group 0, group 1, each 4 rows × 4 int8.
-//   q4   per block of 32 columns: 8 f32 scales, 8 f32 minimums, then per two quads: group 0, group 1, each 4 rows × 4 bytes;
-//        low nibbles hold the first quad, high nibbles the second.
-//   The last block holds only the quads (q8) or pairs of quads (q4) that its columns need.
+//   q8   per block of 32 columns: 8 f32 scales, then per pair of columns: 8 rows × 2 int8.
+//   q4   per block of 32 columns: 8 f32 scales, 8 f32 minimums, then per octet (8 columns): group 0, group 1, each 16 bytes,
+//        whose low nibbles hold the octet's first four columns, the high nibbles its last four:
+//          relaxed builds   4 rows × 4 columns
+//          baseline builds  columns 0 and 1 of the four rows, then columns 2 and 3
+//   The last block holds only the pairs (q8) or octets (q4) that its columns need.
 //
 // Activations. Tokens are taken 4 at a time (a *panel*); the last n % 4 tokens are panels of their own. P = 4 or 1:
 //   f32  per column: P f32.
-//   q8   per block: P f32 scales, P f32 sums (scale × Σ q), then per quad: P × 4 int16.
-//   q4   as q8; in the relaxed builds int8 instead of int16.
+//   i16  per block: P f32 scales, P f32 sums (scale × Σ q), then per pair of columns: P × 2 int16.   q8; q4 in baseline builds
+//   i8   per block: the same, then per four columns: P × 4 int8.                                      q4 in relaxed builds
 //   A panel that begins at token t lies at t × (bytes per token), whatever P is.
+//
+// So one 32-bit value is a token's share of one product instruction: splat over the lanes, it meets four rows, whose sums come
+// out side by side.
+//
+// Weight types as type parameters: f32, i8 (q8), u8 (q4).
 
 /** Bytes of one block of one token, int16 and int8. */
 export const BLOCK_BYTES_I16: i32 = 72;
@@ -26,22 +33,46 @@ export function block_count(cols: i32): i32 {
   return (cols + 31) >> 5;
 }
 
-/** Quads in the last block of a q8 row. */
-export function last_quads(cols: i32): i32 {
-  return (((cols - 1) & 31) + 4) >> 2;
+/** Pairs of columns in the last block of a q8 row. */
+export function last_pairs(cols: i32): i32 {
+  return (((cols - 1) & 31) + 2) >> 1;
 }
 
-/** Pairs of quads in the last block of a q4 row. */
-export function last_pairs(cols: i32): i32 {
+/** Octets of columns in the last block of a q4 row. */
+export function last_octets(cols: i32): i32 {
   return (((cols - 1) & 31) + 8) >> 3;
 }
 
-export function q8_tile_bytes(cols: i32): usize {
-  return usize(block_count(cols) - 1) * Q8_BLOCK_BYTES + 32 + (last_quads(cols) << 5);
+/** Bytes of a tile of weights. */
+export function tile_bytes<W>(cols: i32): usize {
+  if (isFloat<W>()) return usize(cols) << 5;
+  const whole = usize(block_count(cols) - 1);
+  if (isSigned<W>()) return whole * Q8_BLOCK_BYTES + 32 + (last_pairs(cols) << 4);
+  return whole * Q4_BLOCK_BYTES + 64 + (last_octets(cols) << 5);
 }
 
-export function q4_tile_bytes(cols: i32): usize {
-  return usize(block_count(cols) - 1) * Q4_BLOCK_BYTES + 64 + (last_pairs(cols) << 5);
+/** Offset of column `col` (0..31) of row `lane` (0..7) in a q8 block. */
+export function q8_offset(col: i32, lane: i32): i32 {
+  return 32 + ((col >> 1) << 4) + (lane << 1) + (col & 1);
+}
+
+/** Offset of the byte that holds column `col` (0..31) of row `lane` (0..7) in a q4 block; in its high nibble if col & 4. */
+export function q4_offset(col: i32, lane: i32): i32 {
+  const octet = 64 + ((col >> 3) << 5);
+  if (ASC_FEATURE_RELAXED_SIMD) return octet + (lane << 2) + (col & 3);
+  return octet + ((lane >> 2) << 4) + ((col & 2) << 2) + ((lane & 3) << 1) + (col & 1);
+}
+
+/**
+ * 15 in every byte, 1 in every int16: made from a positive number, so that compilers cannot tell and keep them in registers.
+ * V8 builds a constant vector anew wherever it is used, three instructions each.
+ */
+export function nibble_mask(positive: i32): v128 {
+  return i8x16.splat(i8(15 | (positive >> 31)));
+}
+
+export function int16_ones(positive: i32): v128 {
+  return i16x8.splat(i16(1 | (positive >> 31)));
 }
 
 /** How a product is stored. */

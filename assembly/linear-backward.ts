@@ -5,12 +5,12 @@
 import {
   ADD,
   block_count,
-  last_quads,
+  last_pairs,
+  nibble_mask,
   Q4_BLOCK_BYTES,
   Q8_BLOCK_BYTES,
-  q4_tile_bytes,
-  q8_tile_bytes,
   split,
+  tile_bytes,
 } from "./layout";
 import { load_rows, put_rows } from "./store";
 import { tile_4x8 } from "./tile-f32";
@@ -90,33 +90,44 @@ function unpack_f32(out: usize, w: usize, rows: i32, cols: i32, group: i32): voi
 }
 
 function unpack_q8(out: usize, w: usize, rows: i32, cols: i32, group: i32): void {
-  const blocks = block_count(cols);
-  const lastQuads = last_quads(cols);
-  const tileBytes = q8_tile_bytes(cols);
+  const tileBytes = tile_bytes<i8>(cols);
   const block = w + usize(group >> 2) * Q8_BLOCK_BYTES;
-  const quad = (group & 3) << 1;
-  const hasHigh = group >> 2 < blocks - 1 || quad + 1 < lastQuads;
+  const first = (group & 3) << 2;
+  const pairs = (group >> 2 < block_count(cols) - 1 ? 16 : last_pairs(cols)) - first;
   for (let row = 0; row < rows; row += 8) {
     const scales = block + usize(row >> 3) * tileBytes;
-    const from = scales + 32 + (quad << 5);
     for (let half = 0; half < 2; half++) {
-      const low = v128.load(from + (half << 4));
-      const high = hasHigh ? v128.load(from + (half << 4), 32) : i32x4.splat(0);
+      const from = scales + 32 + (first << 4) + (half << 3);
+      const low = interleave(
+        v128.load64_zero(from),
+        pairs > 1 ? v128.load64_zero(from, 16) : i32x4.splat(0),
+      );
+      const high = interleave(
+        pairs > 2 ? v128.load64_zero(from, 32) : i32x4.splat(0),
+        pairs > 3 ? v128.load64_zero(from, 48) : i32x4.splat(0),
+      );
       widen(out, low, high, scales + (half << 4));
       out += 128;
     }
   }
 }
 
+/** Two pairs of columns of four rows, [4, 2] int8 each, to [4, 4]. */
+function interleave(first: v128, second: v128): v128 {
+  return v128.shuffle<i16>(first, second, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+
 function unpack_q4(out: usize, w: usize, rows: i32, cols: i32, group: i32): void {
-  const tileBytes = q4_tile_bytes(cols);
+  const tileBytes = tile_bytes<u8>(cols);
   const block = w + usize(group >> 2) * Q4_BLOCK_BYTES;
-  const nibble = i8x16.splat(15);
+  const nibble = nibble_mask(cols);
   for (let row = 0; row < rows; row += 8) {
     const scales = block + usize(row >> 3) * tileBytes;
     const from = scales + 64 + ((group & 3) << 5);
     for (let half = 0; half < 2; half++) {
-      const bytes = v128.load(from + (half << 4));
+      let bytes = v128.load(from + (half << 4));
+      if (!ASC_FEATURE_RELAXED_SIMD)
+        bytes = v128.shuffle<i16>(bytes, bytes, 0, 4, 1, 5, 2, 6, 3, 7);
       widen(
         out,
         v128.and(bytes, nibble),

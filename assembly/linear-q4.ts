@@ -2,280 +2,247 @@
 //   y[t][r] += f32(Σ_k qw qx) · (dw[r][b] · dx[t][b]);  y[t][r] += mw[r][b] · s[t][b],  s = dx Σ_k qx
 // blocks ascending. The first sum is an exact integer, so every tiling and build gives the same bits.
 //
-// baseline: nibbles widened to int16, `i32x4.dot_i16x8_s`.
-// relaxed:  `i16x8.relaxed_dot_i8x16_i7x16_s` (pmaddubsw): its second operand, the nibbles, is in 0..15, so the specification
-//           leaves one result. A pair is at most 2·127·15 = 3810 in magnitude, so the 8 quads of a block add up in int16
-//           (30480) and are widened once per block: two instructions per 16 products.
-import {
-  BLOCK_BYTES_I8,
-  BLOCK_BYTES_I16,
-  block_count,
-  last_pairs,
-  panel_count,
-  panel_token,
-  q4_tile_bytes,
-  split,
-} from "./layout";
-import { start_rows, store_rows } from "./store";
-import { sum_pairs } from "./sum-pairs";
+// Baseline builds: nibbles widened to int16, `i32x4.dot_i16x8_s`. linear-q4-relaxed.ts is the other half.
+import { BLOCK_BYTES_I16, block_count, last_octets, nibble_mask, tile_bytes } from "./layout";
+import { start_high, start_rows, store_tile } from "./store";
 
-/**
- * out     [n, outStride] f32, outStride in elements
- * w       packed q4 weights [rows, cols]
- * x       packed int16 (relaxed: int8) panels; xToken bytes per token
- * bias    [rows] f32, or 0
- */
-export function linear_q4(
+/** 8 rows × 4 tokens. */
+export function tile_8x4(
   out: usize,
   outStride: i32,
   w: usize,
   x: usize,
-  xToken: i32,
-  n: i32,
-  rows: i32,
   cols: i32,
-  bias: usize,
-  mode: i32,
-  scale: f32,
-  tid: i32,
-  threads: i32,
-): void {
-  const panels = panel_count(n);
-  const tiles = (rows + 7) >> 3;
-  const blocks = block_count(cols);
-  const lastPairs = last_pairs(cols);
-  const tileBytes = q4_tile_bytes(cols);
-  const end = split(tiles * panels, tid + 1, threads);
-  for (let unit = split(tiles * panels, tid, threads); unit < end; unit++) {
-    const tile = unit / panels;
-    const panel = unit % panels;
-    const token = panel_token(panel, n);
-    const tileOut = out + ((token * outStride + (tile << 3)) << 2);
-    const tileW = w + usize(tile) * tileBytes;
-    const tileX = x + usize(token) * xToken;
-    const tileBias = bias ? bias + (tile << 5) : 0;
-    const nRows = rows - (tile << 3);
-    if (panel < n >> 2) {
-      tile_4x4(tileOut, outStride, tileW, tileX, blocks, lastPairs, nRows, tileBias, mode, scale);
-      if (nRows > 4) {
-        tile_4x4(
-          tileOut + 16,
-          outStride,
-          tileW + 16,
-          tileX,
-          blocks,
-          lastPairs,
-          nRows - 4,
-          tileBias ? tileBias + 16 : 0,
-          mode,
-          scale,
-        );
-      }
-    } else {
-      tile_8x1(tileOut, tileW, tileX, blocks, lastPairs, nRows, tileBias, mode, scale);
-    }
-  }
-}
-
-function low_nibbles(w: v128): v128 {
-  return v128.and(w, i8x16.splat(15));
-}
-
-function high_nibbles(w: v128): v128 {
-  return v128.and(i16x8.shr_u(w, 4), i8x16.splat(15));
-}
-
-// What a quad adds to its accumulators. baseline: two int32 accumulators of two rows each; relaxed: one int16 accumulator.
-
-function dot_low(acc: v128, q: v128, x: v128): v128 {
-  return i32x4.add(acc, i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_u(q), x));
-}
-
-function dot_high(acc: v128, q: v128, x: v128): v128 {
-  return i32x4.add(acc, i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_u(q), x));
-}
-
-function dot_relaxed(acc: v128, q: v128, x: v128): v128 {
-  return i16x8.add(acc, i16x8.relaxed_dot_i8x16_i7x16_s(x, q));
-}
-
-function tile_8x1(
-  out: usize,
-  w: usize,
-  x: usize,
-  blocks: i32,
-  lastPairs: i32,
-  nRows: i32,
-  bias: usize,
-  mode: i32,
-  scale: f32,
-): void {
-  let acc0 = start_rows(out, nRows, mode);
-  let acc1 = nRows > 4 ? start_rows(out + 16, nRows - 4, mode) : f32x4.splat(0);
-  while (blocks > 0) {
-    const pairs = blocks === 1 ? lastPairs : 4;
-    const scales = w;
-    let sum0: v128;
-    let sum1: v128;
-    let xq = x + 8;
-    w += 64;
-    const end = w + (pairs << 5);
-    if (ASC_FEATURE_RELAXED_SIMD) {
-      let dot0 = i16x8.splat(0);
-      let dot1 = i16x8.splat(0);
-      while (w < end) {
-        const w0 = v128.load(w);
-        const w1 = v128.load(w, 16);
-        const x0 = v128.load_splat<i32>(xq);
-        const x1 = v128.load_splat<i32>(xq, 4);
-        dot0 = dot_relaxed(dot0, low_nibbles(w0), x0);
-        dot1 = dot_relaxed(dot1, low_nibbles(w1), x0);
-        dot0 = dot_relaxed(dot0, high_nibbles(w0), x1);
-        dot1 = dot_relaxed(dot1, high_nibbles(w1), x1);
-        w += 32;
-        xq += 8;
-      }
-      sum0 = i32x4.dot_i16x8_s(dot0, i16x8.splat(1));
-      sum1 = i32x4.dot_i16x8_s(dot1, i16x8.splat(1));
-    } else {
-      let lo0 = i32x4.splat(0);
-      let hi0 = i32x4.splat(0);
-      let lo1 = i32x4.splat(0);
-      let hi1 = i32x4.splat(0);
-      while (w < end) {
-        const w0 = v128.load(w);
-        const w1 = v128.load(w, 16);
-        const x0 = v128.load_splat<i64>(xq);
-        const x1 = v128.load_splat<i64>(xq, 8);
-        lo0 = dot_low(lo0, low_nibbles(w0), x0);
-        hi0 = dot_high(hi0, low_nibbles(w0), x0);
-        lo1 = dot_low(lo1, low_nibbles(w1), x0);
-        hi1 = dot_high(hi1, low_nibbles(w1), x0);
-        lo0 = dot_low(lo0, high_nibbles(w0), x1);
-        hi0 = dot_high(hi0, high_nibbles(w0), x1);
-        lo1 = dot_low(lo1, high_nibbles(w1), x1);
-        hi1 = dot_high(hi1, high_nibbles(w1), x1);
-        w += 32;
-        xq += 16;
-      }
-      sum0 = sum_pairs(lo0, hi0);
-      sum1 = sum_pairs(lo1, hi1);
-    }
-    const dx = v128.load_splat<f32>(x);
-    const sx = v128.load_splat<f32>(x, 4);
-    acc0 = accumulate(acc0, sum0, scales, dx, sx);
-    acc1 = accumulate(acc1, sum1, scales + 16, dx, sx);
-    x += ASC_FEATURE_RELAXED_SIMD ? BLOCK_BYTES_I8 : BLOCK_BYTES_I16;
-    blocks--;
-  }
-  store_rows(out, acc0, nRows, mode, bias, scale);
-  if (nRows > 4) store_rows(out + 16, acc1, nRows - 4, mode, bias ? bias + 16 : 0, scale);
-}
-
-/** One group of 4 rows (w at its group) × 4 tokens. */
-function tile_4x4(
-  out: usize,
-  outStride: i32,
-  w: usize,
-  x: usize,
-  blocks: i32,
-  lastPairs: i32,
   nRows: i32,
   bias: usize,
   mode: i32,
   scale: f32,
 ): void {
   const stride = usize(outStride) << 2;
-  let acc0 = start_rows(out, nRows, mode);
-  let acc1 = start_rows(out + stride, nRows, mode);
-  let acc2 = start_rows(out + 2 * stride, nRows, mode);
-  let acc3 = start_rows(out + 3 * stride, nRows, mode);
-  while (blocks > 0) {
-    const pairs = blocks === 1 ? lastPairs : 4;
+  const out1 = out + stride;
+  const out2 = out1 + stride;
+  const out3 = out2 + stride;
+  const mask = nibble_mask(cols);
+  let low0 = start_rows(out, nRows, mode);
+  let low1 = start_rows(out1, nRows, mode);
+  let low2 = start_rows(out2, nRows, mode);
+  let low3 = start_rows(out3, nRows, mode);
+  let high0 = start_high(out, nRows, mode);
+  let high1 = start_high(out1, nRows, mode);
+  let high2 = start_high(out2, nRows, mode);
+  let high3 = start_high(out3, nRows, mode);
+  for (let blocks = block_count(cols); blocks > 0; blocks--) {
     const scales = w;
-    let sum0: v128;
-    let sum1: v128;
-    let sum2: v128;
-    let sum3: v128;
+    let a0 = i32x4.splat(0);
+    let a1 = i32x4.splat(0);
+    let a2 = i32x4.splat(0);
+    let a3 = i32x4.splat(0);
+    let b0 = i32x4.splat(0);
+    let b1 = i32x4.splat(0);
+    let b2 = i32x4.splat(0);
+    let b3 = i32x4.splat(0);
     let xq = x + 32;
     w += 64;
-    const end = w + (pairs << 5);
-    if (ASC_FEATURE_RELAXED_SIMD) {
-      let dot0 = i16x8.splat(0);
-      let dot1 = i16x8.splat(0);
-      let dot2 = i16x8.splat(0);
-      let dot3 = i16x8.splat(0);
-      while (w < end) {
-        const wv = v128.load(w);
-        const w0 = low_nibbles(wv);
-        const w1 = high_nibbles(wv);
-        dot0 = dot_relaxed(dot0, w0, v128.load_splat<i32>(xq));
-        dot1 = dot_relaxed(dot1, w0, v128.load_splat<i32>(xq, 4));
-        dot2 = dot_relaxed(dot2, w0, v128.load_splat<i32>(xq, 8));
-        dot3 = dot_relaxed(dot3, w0, v128.load_splat<i32>(xq, 12));
-        dot0 = dot_relaxed(dot0, w1, v128.load_splat<i32>(xq, 16));
-        dot1 = dot_relaxed(dot1, w1, v128.load_splat<i32>(xq, 20));
-        dot2 = dot_relaxed(dot2, w1, v128.load_splat<i32>(xq, 24));
-        dot3 = dot_relaxed(dot3, w1, v128.load_splat<i32>(xq, 28));
-        w += 32;
+    for (const end = w + (usize(blocks === 1 ? last_octets(cols) : 4) << 5); w < end; w += 32) {
+      let wa = v128.load(w);
+      let wb = v128.load(w, 16);
+      for (let half = 0; half < 2; half++) {
+        const qa = v128.and(wa, mask);
+        const qb = v128.and(wb, mask);
+        let pa = i16x8.extend_low_i8x16_u(qa);
+        let pb = i16x8.extend_low_i8x16_u(qb);
+        const x0 = v128.load_splat<i32>(xq);
+        a0 = dot(a0, pa, x0);
+        b0 = dot(b0, pb, x0);
+        const x1 = v128.load_splat<i32>(xq, 4);
+        a1 = dot(a1, pa, x1);
+        b1 = dot(b1, pb, x1);
+        const x2 = v128.load_splat<i32>(xq, 8);
+        a2 = dot(a2, pa, x2);
+        b2 = dot(b2, pb, x2);
+        const x3 = v128.load_splat<i32>(xq, 12);
+        a3 = dot(a3, pa, x3);
+        b3 = dot(b3, pb, x3);
+        pa = i16x8.extend_high_i8x16_u(qa);
+        pb = i16x8.extend_high_i8x16_u(qb);
+        const y0 = v128.load_splat<i32>(xq, 16);
+        a0 = dot(a0, pa, y0);
+        b0 = dot(b0, pb, y0);
+        const y1 = v128.load_splat<i32>(xq, 20);
+        a1 = dot(a1, pa, y1);
+        b1 = dot(b1, pb, y1);
+        const y2 = v128.load_splat<i32>(xq, 24);
+        a2 = dot(a2, pa, y2);
+        b2 = dot(b2, pb, y2);
+        const y3 = v128.load_splat<i32>(xq, 28);
+        a3 = dot(a3, pa, y3);
+        b3 = dot(b3, pb, y3);
+        wa = i16x8.shr_u(wa, 4);
+        wb = i16x8.shr_u(wb, 4);
         xq += 32;
       }
-      const ones = i16x8.splat(1);
-      sum0 = i32x4.dot_i16x8_s(dot0, ones);
-      sum1 = i32x4.dot_i16x8_s(dot1, ones);
-      sum2 = i32x4.dot_i16x8_s(dot2, ones);
-      sum3 = i32x4.dot_i16x8_s(dot3, ones);
-    } else {
-      let lo0 = i32x4.splat(0);
-      let hi0 = i32x4.splat(0);
-      let lo1 = i32x4.splat(0);
-      let hi1 = i32x4.splat(0);
-      let lo2 = i32x4.splat(0);
-      let hi2 = i32x4.splat(0);
-      let lo3 = i32x4.splat(0);
-      let hi3 = i32x4.splat(0);
-      while (w < end) {
-        let wv = v128.load(w);
-        for (let half = 0; half < 2; half++) {
-          const q = low_nibbles(wv);
-          const wl = i16x8.extend_low_i8x16_u(q);
-          const wh = i16x8.extend_high_i8x16_u(q);
-          const x0 = v128.load_splat<i64>(xq);
-          lo0 = i32x4.add(lo0, i32x4.dot_i16x8_s(wl, x0));
-          hi0 = i32x4.add(hi0, i32x4.dot_i16x8_s(wh, x0));
-          const x1 = v128.load_splat<i64>(xq, 8);
-          lo1 = i32x4.add(lo1, i32x4.dot_i16x8_s(wl, x1));
-          hi1 = i32x4.add(hi1, i32x4.dot_i16x8_s(wh, x1));
-          const x2 = v128.load_splat<i64>(xq, 16);
-          lo2 = i32x4.add(lo2, i32x4.dot_i16x8_s(wl, x2));
-          hi2 = i32x4.add(hi2, i32x4.dot_i16x8_s(wh, x2));
-          const x3 = v128.load_splat<i64>(xq, 24);
-          lo3 = i32x4.add(lo3, i32x4.dot_i16x8_s(wl, x3));
-          hi3 = i32x4.add(hi3, i32x4.dot_i16x8_s(wh, x3));
-          wv = i16x8.shr_u(wv, 4);
-          xq += 32;
-        }
-        w += 32;
-      }
-      sum0 = sum_pairs(lo0, hi0);
-      sum1 = sum_pairs(lo1, hi1);
-      sum2 = sum_pairs(lo2, hi2);
-      sum3 = sum_pairs(lo3, hi3);
     }
-    acc0 = accumulate(acc0, sum0, scales, v128.load_splat<f32>(x), v128.load_splat<f32>(x, 16));
-    acc1 = accumulate(acc1, sum1, scales, v128.load_splat<f32>(x, 4), v128.load_splat<f32>(x, 20));
-    acc2 = accumulate(acc2, sum2, scales, v128.load_splat<f32>(x, 8), v128.load_splat<f32>(x, 24));
-    acc3 = accumulate(acc3, sum3, scales, v128.load_splat<f32>(x, 12), v128.load_splat<f32>(x, 28));
-    x += 4 * (ASC_FEATURE_RELAXED_SIMD ? BLOCK_BYTES_I8 : BLOCK_BYTES_I16);
-    blocks--;
+    const d0 = v128.load_splat<f32>(x);
+    const s0 = v128.load_splat<f32>(x, 16);
+    low0 = accumulate(low0, a0, scales, d0, s0);
+    high0 = accumulate(high0, b0, scales + 16, d0, s0);
+    const d1 = v128.load_splat<f32>(x, 4);
+    const s1 = v128.load_splat<f32>(x, 20);
+    low1 = accumulate(low1, a1, scales, d1, s1);
+    high1 = accumulate(high1, b1, scales + 16, d1, s1);
+    const d2 = v128.load_splat<f32>(x, 8);
+    const s2 = v128.load_splat<f32>(x, 24);
+    low2 = accumulate(low2, a2, scales, d2, s2);
+    high2 = accumulate(high2, b2, scales + 16, d2, s2);
+    const d3 = v128.load_splat<f32>(x, 12);
+    const s3 = v128.load_splat<f32>(x, 28);
+    low3 = accumulate(low3, a3, scales, d3, s3);
+    high3 = accumulate(high3, b3, scales + 16, d3, s3);
+    x += 4 * BLOCK_BYTES_I16;
   }
-  store_rows(out, acc0, nRows, mode, bias, scale);
-  store_rows(out + stride, acc1, nRows, mode, bias, scale);
-  store_rows(out + 2 * stride, acc2, nRows, mode, bias, scale);
-  store_rows(out + 3 * stride, acc3, nRows, mode, bias, scale);
+  store_tile(out, low0, high0, nRows, mode, bias, scale);
+  store_tile(out1, low1, high1, nRows, mode, bias, scale);
+  store_tile(out2, low2, high2, nRows, mode, bias, scale);
+  store_tile(out3, low3, high3, nRows, mode, bias, scale);
 }
 
-/** scales: 4 scales, 32 bytes before their 4 minimums. */
+/** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
+export function tile_32x1(
+  out: usize,
+  w: usize,
+  x: usize,
+  cols: i32,
+  apart: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+): void {
+  const mask = nibble_mask(cols);
+  const step = usize(apart) * tile_bytes<u8>(cols);
+  const outStep = usize(apart) << 5;
+  let w1 = w + step;
+  let w2 = w1 + step;
+  let w3 = w2 + step;
+  const out1 = out + outStep;
+  const out2 = out1 + outStep;
+  const out3 = out2 + outStep;
+  let low0 = start_rows(out, 8, mode);
+  let low1 = start_rows(out1, 8, mode);
+  let low2 = start_rows(out2, 8, mode);
+  let low3 = start_rows(out3, 8, mode);
+  let high0 = start_high(out, 8, mode);
+  let high1 = start_high(out1, 8, mode);
+  let high2 = start_high(out2, 8, mode);
+  let high3 = start_high(out3, 8, mode);
+  for (let blocks = block_count(cols); blocks > 0; blocks--) {
+    const octets = blocks === 1 ? last_octets(cols) : 4;
+    let a0 = i32x4.splat(0);
+    let a1 = i32x4.splat(0);
+    let a2 = i32x4.splat(0);
+    let a3 = i32x4.splat(0);
+    let b0 = i32x4.splat(0);
+    let b1 = i32x4.splat(0);
+    let b2 = i32x4.splat(0);
+    let b3 = i32x4.splat(0);
+    const scales = w;
+    const scales1 = w1;
+    const scales2 = w2;
+    const scales3 = w3;
+    w += 64;
+    w1 += 64;
+    w2 += 64;
+    w3 += 64;
+    let xq = x + 8;
+    for (const end = xq + (usize(octets) << 4); xq < end; xq += 16) {
+      const x0 = v128.load_splat<i32>(xq);
+      const x1 = v128.load_splat<i32>(xq, 4);
+      const x2 = v128.load_splat<i32>(xq, 8);
+      const x3 = v128.load_splat<i32>(xq, 12);
+      a0 = dot_octet(a0, v128.load(w), mask, x0, x1, x2, x3);
+      b0 = dot_octet(b0, v128.load(w, 16), mask, x0, x1, x2, x3);
+      w += 32;
+      a1 = dot_octet(a1, v128.load(w1), mask, x0, x1, x2, x3);
+      b1 = dot_octet(b1, v128.load(w1, 16), mask, x0, x1, x2, x3);
+      w1 += 32;
+      a2 = dot_octet(a2, v128.load(w2), mask, x0, x1, x2, x3);
+      b2 = dot_octet(b2, v128.load(w2, 16), mask, x0, x1, x2, x3);
+      w2 += 32;
+      a3 = dot_octet(a3, v128.load(w3), mask, x0, x1, x2, x3);
+      b3 = dot_octet(b3, v128.load(w3, 16), mask, x0, x1, x2, x3);
+      w3 += 32;
+    }
+    const dx = v128.load_splat<f32>(x);
+    const sx = v128.load_splat<f32>(x, 4);
+    low0 = accumulate(low0, a0, scales, dx, sx);
+    high0 = accumulate(high0, b0, scales + 16, dx, sx);
+    low1 = accumulate(low1, a1, scales1, dx, sx);
+    high1 = accumulate(high1, b1, scales1 + 16, dx, sx);
+    low2 = accumulate(low2, a2, scales2, dx, sx);
+    high2 = accumulate(high2, b2, scales2 + 16, dx, sx);
+    low3 = accumulate(low3, a3, scales3, dx, sx);
+    high3 = accumulate(high3, b3, scales3 + 16, dx, sx);
+    x += BLOCK_BYTES_I16;
+  }
+  store_tile(out, low0, high0, 8, mode, bias, scale);
+  store_tile(out1, low1, high1, 8, mode, bias ? bias + outStep : 0, scale);
+  store_tile(out2, low2, high2, 8, mode, bias ? bias + 2 * outStep : 0, scale);
+  store_tile(out3, low3, high3, 8, mode, bias ? bias + 3 * outStep : 0, scale);
+}
+
+/** 8 rows × 1 token. */
+export function tile_8x1(
+  out: usize,
+  w: usize,
+  x: usize,
+  cols: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+): void {
+  const mask = nibble_mask(cols);
+  let low = start_rows(out, nRows, mode);
+  let high = start_high(out, nRows, mode);
+  for (let blocks = block_count(cols); blocks > 0; blocks--) {
+    const scales = w;
+    let a = i32x4.splat(0);
+    let b = i32x4.splat(0);
+    let xq = x + 8;
+    w += 64;
+    for (const end = w + (usize(blocks === 1 ? last_octets(cols) : 4) << 5); w < end; w += 32) {
+      const x0 = v128.load_splat<i32>(xq);
+      const x1 = v128.load_splat<i32>(xq, 4);
+      const x2 = v128.load_splat<i32>(xq, 8);
+      const x3 = v128.load_splat<i32>(xq, 12);
+      a = dot_octet(a, v128.load(w), mask, x0, x1, x2, x3);
+      b = dot_octet(b, v128.load(w, 16), mask, x0, x1, x2, x3);
+      xq += 16;
+    }
+    const dx = v128.load_splat<f32>(x);
+    const sx = v128.load_splat<f32>(x, 4);
+    low = accumulate(low, a, scales, dx, sx);
+    high = accumulate(high, b, scales + 16, dx, sx);
+    x += BLOCK_BYTES_I16;
+  }
+  store_tile(out, low, high, nRows, mode, bias, scale);
+}
+
+/** Four rows × 2 columns. */
+function dot(acc: v128, q: v128, x: v128): v128 {
+  return i32x4.add(acc, i32x4.dot_i16x8_s(q, x));
+}
+
+/** Four rows × 8 columns: 16 bytes of weights, a pair of columns in each of x0 to x3. */
+function dot_octet(acc: v128, w: v128, mask: v128, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
+  const low = v128.and(w, mask);
+  acc = dot(acc, i16x8.extend_low_i8x16_u(low), x0);
+  acc = dot(acc, i16x8.extend_high_i8x16_u(low), x1);
+  const high = v128.and(i16x8.shr_u(w, 4), mask);
+  acc = dot(acc, i16x8.extend_low_i8x16_u(high), x2);
+  return dot(acc, i16x8.extend_high_i8x16_u(high), x3);
+}
+
+/** acc + f32(sum) · (d · dx) + m · sx. scales: 4 d, 32 bytes before their 4 m. */
 function accumulate(acc: v128, sum: v128, scales: usize, dx: v128, sx: v128): v128 {
   const scaled = f32x4.mul(f32x4.convert_i32x4_s(sum), f32x4.mul(v128.load(scales), dx));
   return f32x4.add(f32x4.add(acc, scaled), f32x4.mul(v128.load(scales, 32), sx));

@@ -1,184 +1,199 @@
 // y = W x for q8 weights and int8 activations. Per block of 32 columns the product is an exact integer:
 //   y[t][r] = Σ_b f32(Σ_k qw qx) · (dw[r][b] · dx[t][b]), blocks ascending, so every tiling and build gives the same bits.
 //
-// int8 weights are widened on load and multiplied with int16 activations (`i32x4.dot_i16x8_s`). One dot leaves two partial
-// sums per row, side by side; they are added once per block. The relaxed int8 dot would need |x| and x's sign applied to w
-// here (both operands are signed): on x86 that is more instructions than widening.
-import {
-  BLOCK_BYTES_I16,
-  block_count,
-  last_quads,
-  panel_count,
-  panel_token,
-  q8_tile_bytes,
-  split,
-} from "./layout";
-import { start_rows, store_rows } from "./store";
-import { sum_pairs } from "./sum-pairs";
+// int8 weights are widened on load and multiplied with int16 activations (`i32x4.dot_i16x8_s`): a pair of columns of four rows
+// at a time. The relaxed int8 dot would need |x| and x's sign applied to w here (both operands are signed): on x86 that is more
+// instructions than widening.
+import { BLOCK_BYTES_I16, block_count, last_pairs, tile_bytes } from "./layout";
+import { start_high, start_rows, store_tile } from "./store";
 
-/**
- * out     [n, outStride] f32, outStride in elements
- * w       packed q8 weights [rows, cols]
- * x       packed int16 panels; xToken bytes per token
- * bias    [rows] f32, or 0
- */
-export function linear_q8(
+/** 8 rows × 4 tokens. */
+export function tile_8x4(
   out: usize,
   outStride: i32,
   w: usize,
   x: usize,
-  xToken: i32,
-  n: i32,
-  rows: i32,
   cols: i32,
-  bias: usize,
-  mode: i32,
-  scale: f32,
-  tid: i32,
-  threads: i32,
-): void {
-  const panels = panel_count(n);
-  const tiles = (rows + 7) >> 3;
-  const blocks = block_count(cols);
-  const lastQuads = last_quads(cols);
-  const tileBytes = q8_tile_bytes(cols);
-  const end = split(tiles * panels, tid + 1, threads);
-  for (let unit = split(tiles * panels, tid, threads); unit < end; unit++) {
-    const tile = unit / panels;
-    const panel = unit % panels;
-    const token = panel_token(panel, n);
-    const tileOut = out + ((token * outStride + (tile << 3)) << 2);
-    const tileW = w + usize(tile) * tileBytes;
-    const tileX = x + usize(token) * xToken;
-    const tileBias = bias ? bias + (tile << 5) : 0;
-    const nRows = rows - (tile << 3);
-    if (panel < n >> 2) {
-      tile_4x4(tileOut, outStride, tileW, tileX, blocks, lastQuads, nRows, tileBias, mode, scale);
-      if (nRows > 4) {
-        tile_4x4(
-          tileOut + 16,
-          outStride,
-          tileW + 16,
-          tileX,
-          blocks,
-          lastQuads,
-          nRows - 4,
-          tileBias ? tileBias + 16 : 0,
-          mode,
-          scale,
-        );
-      }
-    } else {
-      tile_8x1(tileOut, tileW, tileX, blocks, lastQuads, nRows, tileBias, mode, scale);
-    }
-  }
-}
-
-function tile_8x1(
-  out: usize,
-  w: usize,
-  x: usize,
-  blocks: i32,
-  lastQuads: i32,
-  nRows: i32,
-  bias: usize,
-  mode: i32,
-  scale: f32,
-): void {
-  let acc0 = start_rows(out, nRows, mode);
-  let acc1 = nRows > 4 ? start_rows(out + 16, nRows - 4, mode) : f32x4.splat(0);
-  while (blocks > 0) {
-    const quads = blocks === 1 ? lastQuads : 8;
-    const scales = w;
-    let lo0 = i32x4.splat(0);
-    let hi0 = i32x4.splat(0);
-    let lo1 = i32x4.splat(0);
-    let hi1 = i32x4.splat(0);
-    w += 32;
-    let xq = x + 8;
-    for (const end = w + (quads << 5); w < end; w += 32) {
-      const xv = v128.load_splat<i64>(xq);
-      lo0 = i32x4.add(lo0, i32x4.dot_i16x8_s(v128.load_ext<i8>(w), xv));
-      hi0 = i32x4.add(hi0, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 8), xv));
-      lo1 = i32x4.add(lo1, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 16), xv));
-      hi1 = i32x4.add(hi1, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 24), xv));
-      xq += 8;
-    }
-    const dx = v128.load_splat<f32>(x);
-    const sum0 = f32x4.convert_i32x4_s(sum_pairs(lo0, hi0));
-    const sum1 = f32x4.convert_i32x4_s(sum_pairs(lo1, hi1));
-    acc0 = f32x4.add(acc0, f32x4.mul(sum0, f32x4.mul(v128.load(scales), dx)));
-    acc1 = f32x4.add(acc1, f32x4.mul(sum1, f32x4.mul(v128.load(scales, 16), dx)));
-    x += BLOCK_BYTES_I16;
-    blocks--;
-  }
-  store_rows(out, acc0, nRows, mode, bias, scale);
-  if (nRows > 4) store_rows(out + 16, acc1, nRows - 4, mode, bias ? bias + 16 : 0, scale);
-}
-
-/** One group of 4 rows (w at its group) × 4 tokens. */
-function tile_4x4(
-  out: usize,
-  outStride: i32,
-  w: usize,
-  x: usize,
-  blocks: i32,
-  lastQuads: i32,
   nRows: i32,
   bias: usize,
   mode: i32,
   scale: f32,
 ): void {
   const stride = usize(outStride) << 2;
-  let acc0 = start_rows(out, nRows, mode);
-  let acc1 = start_rows(out + stride, nRows, mode);
-  let acc2 = start_rows(out + 2 * stride, nRows, mode);
-  let acc3 = start_rows(out + 3 * stride, nRows, mode);
-  while (blocks > 0) {
-    const quads = blocks === 1 ? lastQuads : 8;
+  const out1 = out + stride;
+  const out2 = out1 + stride;
+  const out3 = out2 + stride;
+  let low0 = start_rows(out, nRows, mode);
+  let low1 = start_rows(out1, nRows, mode);
+  let low2 = start_rows(out2, nRows, mode);
+  let low3 = start_rows(out3, nRows, mode);
+  let high0 = start_high(out, nRows, mode);
+  let high1 = start_high(out1, nRows, mode);
+  let high2 = start_high(out2, nRows, mode);
+  let high3 = start_high(out3, nRows, mode);
+  for (let blocks = block_count(cols); blocks > 0; blocks--) {
     const scales = w;
-    let lo0 = i32x4.splat(0);
-    let hi0 = i32x4.splat(0);
-    let lo1 = i32x4.splat(0);
-    let hi1 = i32x4.splat(0);
-    let lo2 = i32x4.splat(0);
-    let hi2 = i32x4.splat(0);
-    let lo3 = i32x4.splat(0);
-    let hi3 = i32x4.splat(0);
-    // The second group's scales lie 16 bytes behind the first's, its quads too: both offsets are in w already.
-    w += 32;
+    let a0 = i32x4.splat(0);
+    let a1 = i32x4.splat(0);
+    let a2 = i32x4.splat(0);
+    let a3 = i32x4.splat(0);
+    let b0 = i32x4.splat(0);
+    let b1 = i32x4.splat(0);
+    let b2 = i32x4.splat(0);
+    let b3 = i32x4.splat(0);
     let xq = x + 32;
-    for (const end = w + (quads << 5); w < end; w += 32) {
-      const wl = v128.load_ext<i8>(w);
-      const wh = v128.load_ext<i8>(w, 8);
-      const x0 = v128.load_splat<i64>(xq);
-      lo0 = i32x4.add(lo0, i32x4.dot_i16x8_s(wl, x0));
-      hi0 = i32x4.add(hi0, i32x4.dot_i16x8_s(wh, x0));
-      const x1 = v128.load_splat<i64>(xq, 8);
-      lo1 = i32x4.add(lo1, i32x4.dot_i16x8_s(wl, x1));
-      hi1 = i32x4.add(hi1, i32x4.dot_i16x8_s(wh, x1));
-      const x2 = v128.load_splat<i64>(xq, 16);
-      lo2 = i32x4.add(lo2, i32x4.dot_i16x8_s(wl, x2));
-      hi2 = i32x4.add(hi2, i32x4.dot_i16x8_s(wh, x2));
-      const x3 = v128.load_splat<i64>(xq, 24);
-      lo3 = i32x4.add(lo3, i32x4.dot_i16x8_s(wl, x3));
-      hi3 = i32x4.add(hi3, i32x4.dot_i16x8_s(wh, x3));
-      xq += 32;
+    w += 32;
+    for (const end = w + (usize(blocks === 1 ? last_pairs(cols) : 16) << 4); w < end; w += 16) {
+      const wa = v128.load_ext<i8>(w);
+      const wb = v128.load_ext<i8>(w, 8);
+      const x0 = v128.load_splat<i32>(xq);
+      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(wa, x0));
+      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(wb, x0));
+      const x1 = v128.load_splat<i32>(xq, 4);
+      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(wa, x1));
+      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(wb, x1));
+      const x2 = v128.load_splat<i32>(xq, 8);
+      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(wa, x2));
+      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(wb, x2));
+      const x3 = v128.load_splat<i32>(xq, 12);
+      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(wa, x3));
+      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(wb, x3));
+      xq += 16;
     }
-    const dw = v128.load(scales);
-    acc0 = accumulate(acc0, lo0, hi0, dw, v128.load_splat<f32>(x));
-    acc1 = accumulate(acc1, lo1, hi1, dw, v128.load_splat<f32>(x, 4));
-    acc2 = accumulate(acc2, lo2, hi2, dw, v128.load_splat<f32>(x, 8));
-    acc3 = accumulate(acc3, lo3, hi3, dw, v128.load_splat<f32>(x, 12));
+    const da = v128.load(scales);
+    const db = v128.load(scales, 16);
+    const d0 = v128.load_splat<f32>(x);
+    low0 = accumulate(low0, a0, da, d0);
+    high0 = accumulate(high0, b0, db, d0);
+    const d1 = v128.load_splat<f32>(x, 4);
+    low1 = accumulate(low1, a1, da, d1);
+    high1 = accumulate(high1, b1, db, d1);
+    const d2 = v128.load_splat<f32>(x, 8);
+    low2 = accumulate(low2, a2, da, d2);
+    high2 = accumulate(high2, b2, db, d2);
+    const d3 = v128.load_splat<f32>(x, 12);
+    low3 = accumulate(low3, a3, da, d3);
+    high3 = accumulate(high3, b3, db, d3);
     x += 4 * BLOCK_BYTES_I16;
-    blocks--;
   }
-  store_rows(out, acc0, nRows, mode, bias, scale);
-  store_rows(out + stride, acc1, nRows, mode, bias, scale);
-  store_rows(out + 2 * stride, acc2, nRows, mode, bias, scale);
-  store_rows(out + 3 * stride, acc3, nRows, mode, bias, scale);
+  store_tile(out, low0, high0, nRows, mode, bias, scale);
+  store_tile(out1, low1, high1, nRows, mode, bias, scale);
+  store_tile(out2, low2, high2, nRows, mode, bias, scale);
+  store_tile(out3, low3, high3, nRows, mode, bias, scale);
 }
 
-function accumulate(acc: v128, lo: v128, hi: v128, dw: v128, dx: v128): v128 {
-  return f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sum_pairs(lo, hi)), f32x4.mul(dw, dx)));
+/** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
+export function tile_32x1(
+  out: usize,
+  w: usize,
+  x: usize,
+  cols: i32,
+  apart: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+): void {
+  const step = usize(apart) * tile_bytes<i8>(cols);
+  const outStep = usize(apart) << 5;
+  let w1 = w + step;
+  let w2 = w1 + step;
+  let w3 = w2 + step;
+  const out1 = out + outStep;
+  const out2 = out1 + outStep;
+  const out3 = out2 + outStep;
+  let low0 = start_rows(out, 8, mode);
+  let low1 = start_rows(out1, 8, mode);
+  let low2 = start_rows(out2, 8, mode);
+  let low3 = start_rows(out3, 8, mode);
+  let high0 = start_high(out, 8, mode);
+  let high1 = start_high(out1, 8, mode);
+  let high2 = start_high(out2, 8, mode);
+  let high3 = start_high(out3, 8, mode);
+  for (let blocks = block_count(cols); blocks > 0; blocks--) {
+    const pairs = blocks === 1 ? last_pairs(cols) : 16;
+    let a0 = i32x4.splat(0);
+    let a1 = i32x4.splat(0);
+    let a2 = i32x4.splat(0);
+    let a3 = i32x4.splat(0);
+    let b0 = i32x4.splat(0);
+    let b1 = i32x4.splat(0);
+    let b2 = i32x4.splat(0);
+    let b3 = i32x4.splat(0);
+    const scales = w;
+    const scales1 = w1;
+    const scales2 = w2;
+    const scales3 = w3;
+    w += 32;
+    w1 += 32;
+    w2 += 32;
+    w3 += 32;
+    let xq = x + 8;
+    for (const end = xq + (usize(pairs) << 2); xq < end; xq += 4) {
+      const xv = v128.load_splat<i32>(xq);
+      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(v128.load_ext<i8>(w), xv));
+      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 8), xv));
+      w += 16;
+      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(v128.load_ext<i8>(w1), xv));
+      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(v128.load_ext<i8>(w1, 8), xv));
+      w1 += 16;
+      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(v128.load_ext<i8>(w2), xv));
+      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(v128.load_ext<i8>(w2, 8), xv));
+      w2 += 16;
+      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(v128.load_ext<i8>(w3), xv));
+      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(v128.load_ext<i8>(w3, 8), xv));
+      w3 += 16;
+    }
+    const dx = v128.load_splat<f32>(x);
+    low0 = accumulate(low0, a0, v128.load(scales), dx);
+    high0 = accumulate(high0, b0, v128.load(scales, 16), dx);
+    low1 = accumulate(low1, a1, v128.load(scales1), dx);
+    high1 = accumulate(high1, b1, v128.load(scales1, 16), dx);
+    low2 = accumulate(low2, a2, v128.load(scales2), dx);
+    high2 = accumulate(high2, b2, v128.load(scales2, 16), dx);
+    low3 = accumulate(low3, a3, v128.load(scales3), dx);
+    high3 = accumulate(high3, b3, v128.load(scales3, 16), dx);
+    x += BLOCK_BYTES_I16;
+  }
+  store_tile(out, low0, high0, 8, mode, bias, scale);
+  store_tile(out1, low1, high1, 8, mode, bias ? bias + outStep : 0, scale);
+  store_tile(out2, low2, high2, 8, mode, bias ? bias + 2 * outStep : 0, scale);
+  store_tile(out3, low3, high3, 8, mode, bias ? bias + 3 * outStep : 0, scale);
+}
+
+/** 8 rows × 1 token. */
+export function tile_8x1(
+  out: usize,
+  w: usize,
+  x: usize,
+  cols: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+): void {
+  let low = start_rows(out, nRows, mode);
+  let high = start_high(out, nRows, mode);
+  for (let blocks = block_count(cols); blocks > 0; blocks--) {
+    const scales = w;
+    let a = i32x4.splat(0);
+    let b = i32x4.splat(0);
+    let xq = x + 8;
+    w += 32;
+    for (const end = w + (usize(blocks === 1 ? last_pairs(cols) : 16) << 4); w < end; w += 16) {
+      const xv = v128.load_splat<i32>(xq);
+      a = i32x4.add(a, i32x4.dot_i16x8_s(v128.load_ext<i8>(w), xv));
+      b = i32x4.add(b, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 8), xv));
+      xq += 4;
+    }
+    const dx = v128.load_splat<f32>(x);
+    low = accumulate(low, a, v128.load(scales), dx);
+    high = accumulate(high, b, v128.load(scales, 16), dx);
+    x += BLOCK_BYTES_I16;
+  }
+  store_tile(out, low, high, nRows, mode, bias, scale);
+}
+
+/** acc + f32(sum) · (dw · dx) */
+function accumulate(acc: v128, sum: v128, dw: v128, dx: v128): v128 {
+  return f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sum), f32x4.mul(dw, dx)));
 }

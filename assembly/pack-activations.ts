@@ -71,13 +71,13 @@ export function pack_activations_q8(
     const width = token < full << 2 ? 4 : 1;
     const lane = width === 4 ? token & 3 : 0;
     const to = dst + usize(token - lane) * blocks * blockBytes + block * blockBytes * width;
-    if (narrow) pack_block<i32>(to, from, nCols, width, lane);
-    else pack_block<i64>(to, from, nCols, width, lane);
+    if (narrow) pack_block<i8>(to, from, nCols, width, lane);
+    else pack_block<i16>(to, from, nCols, width, lane);
   }
 }
 
-/** Quad: i64 for 4 int16, i32 for 4 int8. */
-function pack_block<Quad>(to: usize, from: usize, nCols: i32, width: i32, lane: i32): void {
+/** Int: i16 or i8. Stores a token's 32 columns as 32-bit values, `width` of them apart. */
+function pack_block<Int>(to: usize, from: usize, nCols: i32, width: i32, lane: i32): void {
   let amax = f32x4.splat(0);
   let col = 0;
   for (; col + 4 <= nCols; col += 4) {
@@ -97,8 +97,8 @@ function pack_block<Quad>(to: usize, from: usize, nCols: i32, width: i32, lane: 
   }
   const factor = f32x4.splat(inverse);
   let sum = i32x4.splat(0);
-  let quad = to + (width << 3) + lane * sizeof<Quad>();
-  const stride = width * sizeof<Quad>();
+  let at = to + (width << 3) + (lane << 2);
+  const stride = width << 2;
   for (col = 0; col < 32; col += 4) {
     let value = f32x4.splat(0);
     if (col + 4 <= nCols) {
@@ -111,9 +111,14 @@ function pack_block<Quad>(to: usize, from: usize, nCols: i32, width: i32, lane: 
     const q = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(value, factor)));
     sum = i32x4.add(sum, q);
     const q16 = i16x8.narrow_i32x4_s(q, q);
-    if (sizeof<Quad>() === 8) v128.store_lane<i64>(quad, q16, 0);
-    else v128.store_lane<i32>(quad, i8x16.narrow_i16x8_s(q16, q16), 0);
-    quad += stride;
+    if (sizeof<Int>() === 2) {
+      v128.store_lane<i32>(at, q16, 0);
+      at += stride;
+      v128.store_lane<i32>(at, q16, 1);
+    } else {
+      v128.store_lane<i32>(at, i8x16.narrow_i16x8_s(q16, q16), 0);
+    }
+    at += stride;
   }
   const total =
     i32x4.extract_lane(sum, 0) +

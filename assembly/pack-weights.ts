@@ -6,11 +6,12 @@
 
 import {
   block_count,
-  last_quads,
+  last_pairs,
   Q4_BLOCK_BYTES,
   Q8_BLOCK_BYTES,
-  q4_tile_bytes,
-  q8_tile_bytes,
+  q4_offset,
+  q8_offset,
+  tile_bytes,
 } from "./layout";
 
 export const F32: i32 = 0;
@@ -108,16 +109,16 @@ export function pack_q8(
 ): i32 {
   const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
   const blocks = block_count(cols);
-  const lastQuads = last_quads(cols);
-  const tileBytes = q8_tile_bytes(cols);
+  const lastPairs = last_pairs(cols);
+  const tileBytes = tile_bytes<i8>(cols);
   for (let row = 0; row < rows; row += 8) {
     const nRows = min(8, rows - row);
     if (nRows < 8) memory.fill(dst, 0, tileBytes);
     for (let lane = 0; lane < nRows; lane++) {
       if (!convert_row(scratch, from, cols, dtype)) return row + lane;
       for (let block = 0; block < blocks; block++) {
-        const quads = block === blocks - 1 ? lastQuads : 8;
-        quantize_q8(dst + block * Q8_BLOCK_BYTES, scratch + (block << 7), quads, lane);
+        const pairs = block === blocks - 1 ? lastPairs : 16;
+        quantize_q8(dst + block * Q8_BLOCK_BYTES, scratch + (block << 7), pairs, lane);
       }
       from += rowBytes;
     }
@@ -126,9 +127,11 @@ export function pack_q8(
   return -1;
 }
 
-function quantize_q8(block: usize, x: usize, quads: i32, lane: i32): void {
+/** x: 32 columns, zeros behind the row's end. */
+function quantize_q8(block: usize, x: usize, pairs: i32, lane: i32): void {
   let top = f32x4.splat(0);
-  for (let q = 0; q < quads; q++) top = f32x4.pmax(top, f32x4.abs(v128.load(x + (q << 4))));
+  for (let at = x, end = x + 128; at < end; at += 16)
+    top = f32x4.pmax(top, f32x4.abs(v128.load(at)));
   const amax = max(
     max(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)),
     max(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)),
@@ -141,12 +144,13 @@ function quantize_q8(block: usize, x: usize, quads: i32, lane: i32): void {
   }
   store<f32>(block + (lane << 2), scale);
   const factor = f32x4.splat(inverse);
-  let to = block + 32 + (lane << 2);
-  for (let q = 0; q < quads; q++) {
-    const value = f32x4.nearest(f32x4.mul(v128.load(x + (q << 4)), factor));
+  for (let pair = 0; pair < pairs; pair += 2) {
+    const value = f32x4.nearest(f32x4.mul(v128.load(x + (pair << 3)), factor));
     const q16 = i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(value), i32x4.splat(0));
-    v128.store_lane<i32>(to, i8x16.narrow_i16x8_s(q16, q16), 0);
-    to += 32;
+    const q = i8x16.narrow_i16x8_s(q16, q16);
+    const to = block + q8_offset(pair << 1, lane);
+    v128.store_lane<i16>(to, q, 0);
+    if (pair + 1 < pairs) v128.store_lane<i16>(to, q, 1, 16);
   }
 }
 
@@ -161,7 +165,7 @@ export function pack_q4(
 ): i32 {
   const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
   const blocks = block_count(cols);
-  const tileBytes = q4_tile_bytes(cols);
+  const tileBytes = tile_bytes<u8>(cols);
   for (let row = 0; row < rows; row += 8) {
     const nRows = min(8, rows - row);
     if (nRows < 8) memory.fill(dst, 0, tileBytes);
@@ -195,12 +199,12 @@ function quantize_q4(block: usize, x: usize, nCols: i32, lane: i32): void {
   }
   store<f32>(block + (lane << 2), scale);
   store<f32>(block + (lane << 2), lo, 32);
-  let to = block + 64 + (lane << 2);
   for (let col = 0; col < nCols; col += 8) {
     const low = nibbles(x + (col << 2), lo, inverse);
     const high = nibbles(x + (col << 2) + 16, lo, inverse);
-    store<u32>(to, low | (high << 4));
-    to += 32;
+    const bytes = low | (high << 4);
+    store<u16>(block + q4_offset(col, lane), bytes);
+    store<u16>(block + q4_offset(col + 2, lane), bytes >> 16);
   }
 }
 

@@ -9,10 +9,8 @@ import { attention_backward_f32 } from "./attention-backward";
 import { cross_entropy_f32, rmsnorm_backward_f32, silu_mul_backward_f32 } from "./backward";
 import { barrier } from "./barrier";
 import { embed_f32, embed_q4, embed_q8 } from "./embed";
+import { linear } from "./linear";
 import { add_bias_dot, add_dot, add_scaled, linear_backward } from "./linear-backward";
-import { linear_f32 } from "./linear-f32";
-import { linear_q4 } from "./linear-q4";
-import { linear_q8 } from "./linear-q8";
 import { pack_activations_f32, pack_activations_q8 } from "./pack-activations";
 import { rmsnorm_f32 } from "./rmsnorm";
 import { rope_f32 } from "./rope";
@@ -102,7 +100,7 @@ function execute(c: usize, tid: i32, threads: i32): void {
       );
       break;
     case OP_LINEAR_F32:
-      linear_f32(
+      linear<f32>(
         ptr(c, 0),
         int(c, 1),
         ptr(c, 2),
@@ -119,7 +117,7 @@ function execute(c: usize, tid: i32, threads: i32): void {
       );
       break;
     case OP_LINEAR_Q8:
-      linear_q8(
+      linear<i8>(
         ptr(c, 0),
         int(c, 1),
         ptr(c, 2),
@@ -136,7 +134,7 @@ function execute(c: usize, tid: i32, threads: i32): void {
       );
       break;
     case OP_LINEAR_Q4:
-      linear_q4(
+      linear<u8>(
         ptr(c, 0),
         int(c, 1),
         ptr(c, 2),

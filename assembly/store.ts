@@ -7,6 +7,25 @@ export function start_rows(out: usize, nRows: i32, mode: i32): v128 {
   return load_rows(out, nRows);
 }
 
+/** As start_rows, for rows 4..7 of a tile of `nRows`. */
+export function start_high(out: usize, nRows: i32, mode: i32): v128 {
+  return nRows > 4 ? start_rows(out + 16, nRows - 4, mode) : f32x4.splat(0);
+}
+
+/** Stores the rows of a tile that exist: `low` are rows 0..3, `high` rows 4..7. */
+export function store_tile(
+  out: usize,
+  low: v128,
+  high: v128,
+  nRows: i32,
+  mode: i32,
+  bias: usize,
+  scale: f32,
+): void {
+  store_rows(out, low, nRows, mode, bias, scale);
+  if (nRows > 4) store_rows(out + 16, high, nRows - 4, mode, bias ? bias + 16 : 0, scale);
+}
+
 /** out = [out +] (scale · acc [+ bias]). nRows: how many of the four lanes exist. bias may be 0 (none). */
 export function store_rows(
   out: usize,

@@ -24,8 +24,11 @@ describe.each(BUILDS)("build %s", (build) => {
     for (const kernel of [
       "tile-f32/tile_4x8",
       "linear-f32/tile_8x4",
-      "linear-q8/tile_4x4",
-      "linear-q4/tile_4x4",
+      "linear-f32/tile_32x1",
+      "linear-q8/tile_8x4",
+      "linear-q8/tile_32x1",
+      `linear-q4${build.startsWith("relaxed") ? "-relaxed" : ""}/tile_8x4`,
+      `linear-q4${build.startsWith("relaxed") ? "-relaxed" : ""}/tile_32x1`,
     ]) {
       expect(hot).toContain(`$assembly/${kernel}`);
     }

@@ -1,0 +1,256 @@
+// y = W x for q4 weights (w = d q + m, q in 0..15) and int8 activations. Per block of 32 columns:
+//   y[t][r] += f32(Σ_k qw qx) · (dw[r][b] · dx[t][b]);  y[t][r] += mw[r][b] · s[t][b],  s = dx Σ_k qx
+// blocks ascending. The first sum is an exact integer, so every tiling and build gives the same bits.
+//
+// Relaxed builds: `i16x8.relaxed_dot_i8x16_i7x16_s` (pmaddubsw). Its second operand, the nibbles, is in 0..15, so the
+// specification leaves one result. A pair is at most 2·127·15 = 3810 in magnitude, so the 8 products of a block add up in int16
+// (30480) and are widened once per block: two instructions per 16 products.
+import {
+  BLOCK_BYTES_I8,
+  block_count,
+  int16_ones,
+  last_octets,
+  nibble_mask,
+  tile_bytes,
+} from "./layout";
+import { start_high, start_rows, store_tile } from "./store";
+
+/** 8 rows × 4 tokens. */
+export function tile_8x4(
+  out: usize,
+  outStride: i32,
+  w: usize,
+  x: usize,
+  cols: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+): void {
+  const stride = usize(outStride) << 2;
+  const out1 = out + stride;
+  const out2 = out1 + stride;
+  const out3 = out2 + stride;
+  const mask = nibble_mask(cols);
+  const ones = int16_ones(cols);
+  let low0 = start_rows(out, nRows, mode);
+  let low1 = start_rows(out1, nRows, mode);
+  let low2 = start_rows(out2, nRows, mode);
+  let low3 = start_rows(out3, nRows, mode);
+  let high0 = start_high(out, nRows, mode);
+  let high1 = start_high(out1, nRows, mode);
+  let high2 = start_high(out2, nRows, mode);
+  let high3 = start_high(out3, nRows, mode);
+  for (let blocks = block_count(cols); blocks > 0; blocks--) {
+    const scales = w;
+    let a0 = i16x8.splat(0);
+    let a1 = i16x8.splat(0);
+    let a2 = i16x8.splat(0);
+    let a3 = i16x8.splat(0);
+    let b0 = i16x8.splat(0);
+    let b1 = i16x8.splat(0);
+    let b2 = i16x8.splat(0);
+    let b3 = i16x8.splat(0);
+    let xq = x + 32;
+    w += 64;
+    for (const end = w + (usize(blocks === 1 ? last_octets(cols) : 4) << 5); w < end; w += 32) {
+      const wa = v128.load(w);
+      const wb = v128.load(w, 16);
+      let qa = v128.and(wa, mask);
+      let qb = v128.and(wb, mask);
+      const x0 = v128.load_splat<i32>(xq);
+      a0 = dot(a0, qa, x0);
+      b0 = dot(b0, qb, x0);
+      const x1 = v128.load_splat<i32>(xq, 4);
+      a1 = dot(a1, qa, x1);
+      b1 = dot(b1, qb, x1);
+      const x2 = v128.load_splat<i32>(xq, 8);
+      a2 = dot(a2, qa, x2);
+      b2 = dot(b2, qb, x2);
+      const x3 = v128.load_splat<i32>(xq, 12);
+      a3 = dot(a3, qa, x3);
+      b3 = dot(b3, qb, x3);
+      qa = v128.and(i16x8.shr_u(wa, 4), mask);
+      qb = v128.and(i16x8.shr_u(wb, 4), mask);
+      const y0 = v128.load_splat<i32>(xq, 16);
+      a0 = dot(a0, qa, y0);
+      b0 = dot(b0, qb, y0);
+      const y1 = v128.load_splat<i32>(xq, 20);
+      a1 = dot(a1, qa, y1);
+      b1 = dot(b1, qb, y1);
+      const y2 = v128.load_splat<i32>(xq, 24);
+      a2 = dot(a2, qa, y2);
+      b2 = dot(b2, qb, y2);
+      const y3 = v128.load_splat<i32>(xq, 28);
+      a3 = dot(a3, qa, y3);
+      b3 = dot(b3, qb, y3);
+      xq += 32;
+    }
+    const d0 = v128.load_splat<f32>(x);
+    const s0 = v128.load_splat<f32>(x, 16);
+    low0 = accumulate(low0, widen(a0, ones), scales, d0, s0);
+    high0 = accumulate(high0, widen(b0, ones), scales + 16, d0, s0);
+    const d1 = v128.load_splat<f32>(x, 4);
+    const s1 = v128.load_splat<f32>(x, 20);
+    low1 = accumulate(low1, widen(a1, ones), scales, d1, s1);
+    high1 = accumulate(high1, widen(b1, ones), scales + 16, d1, s1);
+    const d2 = v128.load_splat<f32>(x, 8);
+    const s2 = v128.load_splat<f32>(x, 24);
+    low2 = accumulate(low2, widen(a2, ones), scales, d2, s2);
+    high2 = accumulate(high2, widen(b2, ones), scales + 16, d2, s2);
+    const d3 = v128.load_splat<f32>(x, 12);
+    const s3 = v128.load_splat<f32>(x, 28);
+    low3 = accumulate(low3, widen(a3, ones), scales, d3, s3);
+    high3 = accumulate(high3, widen(b3, ones), scales + 16, d3, s3);
+    x += 4 * BLOCK_BYTES_I8;
+  }
+  store_tile(out, low0, high0, nRows, mode, bias, scale);
+  store_tile(out1, low1, high1, nRows, mode, bias, scale);
+  store_tile(out2, low2, high2, nRows, mode, bias, scale);
+  store_tile(out3, low3, high3, nRows, mode, bias, scale);
+}
+
+/** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
+export function tile_32x1(
+  out: usize,
+  w: usize,
+  x: usize,
+  cols: i32,
+  apart: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+): void {
+  const mask = nibble_mask(cols);
+  const ones = int16_ones(cols);
+  const step = usize(apart) * tile_bytes<u8>(cols);
+  const outStep = usize(apart) << 5;
+  let w1 = w + step;
+  let w2 = w1 + step;
+  let w3 = w2 + step;
+  const out1 = out + outStep;
+  const out2 = out1 + outStep;
+  const out3 = out2 + outStep;
+  let low0 = start_rows(out, 8, mode);
+  let low1 = start_rows(out1, 8, mode);
+  let low2 = start_rows(out2, 8, mode);
+  let low3 = start_rows(out3, 8, mode);
+  let high0 = start_high(out, 8, mode);
+  let high1 = start_high(out1, 8, mode);
+  let high2 = start_high(out2, 8, mode);
+  let high3 = start_high(out3, 8, mode);
+  for (let blocks = block_count(cols); blocks > 0; blocks--) {
+    const octets = blocks === 1 ? last_octets(cols) : 4;
+    let a0 = i16x8.splat(0);
+    let a1 = i16x8.splat(0);
+    let a2 = i16x8.splat(0);
+    let a3 = i16x8.splat(0);
+    let b0 = i16x8.splat(0);
+    let b1 = i16x8.splat(0);
+    let b2 = i16x8.splat(0);
+    let b3 = i16x8.splat(0);
+    const scales = w;
+    const scales1 = w1;
+    const scales2 = w2;
+    const scales3 = w3;
+    w += 64;
+    w1 += 64;
+    w2 += 64;
+    w3 += 64;
+    let xq = x + 8;
+    for (const end = xq + (usize(octets) << 3); xq < end; xq += 8) {
+      const xl = v128.load_splat<i32>(xq);
+      const xh = v128.load_splat<i32>(xq, 4);
+      const p0 = v128.load(w);
+      a0 = dot(dot(a0, v128.and(p0, mask), xl), v128.and(i16x8.shr_u(p0, 4), mask), xh);
+      const q0 = v128.load(w, 16);
+      b0 = dot(dot(b0, v128.and(q0, mask), xl), v128.and(i16x8.shr_u(q0, 4), mask), xh);
+      w += 32;
+      const p1 = v128.load(w1);
+      a1 = dot(dot(a1, v128.and(p1, mask), xl), v128.and(i16x8.shr_u(p1, 4), mask), xh);
+      const q1 = v128.load(w1, 16);
+      b1 = dot(dot(b1, v128.and(q1, mask), xl), v128.and(i16x8.shr_u(q1, 4), mask), xh);
+      w1 += 32;
+      const p2 = v128.load(w2);
+      a2 = dot(dot(a2, v128.and(p2, mask), xl), v128.and(i16x8.shr_u(p2, 4), mask), xh);
+      const q2 = v128.load(w2, 16);
+      b2 = dot(dot(b2, v128.and(q2, mask), xl), v128.and(i16x8.shr_u(q2, 4), mask), xh);
+      w2 += 32;
+      const p3 = v128.load(w3);
+      a3 = dot(dot(a3, v128.and(p3, mask), xl), v128.and(i16x8.shr_u(p3, 4), mask), xh);
+      const q3 = v128.load(w3, 16);
+      b3 = dot(dot(b3, v128.and(q3, mask), xl), v128.and(i16x8.shr_u(q3, 4), mask), xh);
+      w3 += 32;
+    }
+    const dx = v128.load_splat<f32>(x);
+    const sx = v128.load_splat<f32>(x, 4);
+    low0 = accumulate(low0, widen(a0, ones), scales, dx, sx);
+    high0 = accumulate(high0, widen(b0, ones), scales + 16, dx, sx);
+    low1 = accumulate(low1, widen(a1, ones), scales1, dx, sx);
+    high1 = accumulate(high1, widen(b1, ones), scales1 + 16, dx, sx);
+    low2 = accumulate(low2, widen(a2, ones), scales2, dx, sx);
+    high2 = accumulate(high2, widen(b2, ones), scales2 + 16, dx, sx);
+    low3 = accumulate(low3, widen(a3, ones), scales3, dx, sx);
+    high3 = accumulate(high3, widen(b3, ones), scales3 + 16, dx, sx);
+    x += BLOCK_BYTES_I8;
+  }
+  store_tile(out, low0, high0, 8, mode, bias, scale);
+  store_tile(out1, low1, high1, 8, mode, bias ? bias + outStep : 0, scale);
+  store_tile(out2, low2, high2, 8, mode, bias ? bias + 2 * outStep : 0, scale);
+  store_tile(out3, low3, high3, 8, mode, bias ? bias + 3 * outStep : 0, scale);
+}
+
+/** 8 rows × 1 token. */
+export function tile_8x1(
+  out: usize,
+  w: usize,
+  x: usize,
+  cols: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+  scale: f32,
+): void {
+  const mask = nibble_mask(cols);
+  const ones = int16_ones(cols);
+  let low = start_rows(out, nRows, mode);
+  let high = start_high(out, nRows, mode);
+  for (let blocks = block_count(cols); blocks > 0; blocks--) {
+    const scales = w;
+    let a = i16x8.splat(0);
+    let b = i16x8.splat(0);
+    let xq = x + 8;
+    w += 64;
+    for (const end = w + (usize(blocks === 1 ? last_octets(cols) : 4) << 5); w < end; w += 32) {
+      const xl = v128.load_splat<i32>(xq);
+      const xh = v128.load_splat<i32>(xq, 4);
+      const p = v128.load(w);
+      a = dot(dot(a, v128.and(p, mask), xl), v128.and(i16x8.shr_u(p, 4), mask), xh);
+      const q = v128.load(w, 16);
+      b = dot(dot(b, v128.and(q, mask), xl), v128.and(i16x8.shr_u(q, 4), mask), xh);
+      xq += 8;
+    }
+    const dx = v128.load_splat<f32>(x);
+    const sx = v128.load_splat<f32>(x, 4);
+    low = accumulate(low, widen(a, ones), scales, dx, sx);
+    high = accumulate(high, widen(b, ones), scales + 16, dx, sx);
+    x += BLOCK_BYTES_I8;
+  }
+  store_tile(out, low, high, nRows, mode, bias, scale);
+}
+
+/** Four rows × 4 columns into 8 sums, two per row. */
+function dot(acc: v128, q: v128, x: v128): v128 {
+  return i16x8.add(acc, i16x8.relaxed_dot_i8x16_i7x16_s(x, q));
+}
+
+/** Adds the two sums of each row, in int32. */
+function widen(sums: v128, ones: v128): v128 {
+  return i32x4.dot_i16x8_s(sums, ones);
+}
+
+/** acc + f32(sum) · (d · dx) + m · sx. scales: 4 d, 32 bytes before their 4 m. */
+function accumulate(acc: v128, sum: v128, scales: usize, dx: v128, sx: v128): v128 {
+  const scaled = f32x4.mul(f32x4.convert_i32x4_s(sum), f32x4.mul(v128.load(scales), dx));
+  return f32x4.add(f32x4.add(acc, scaled), f32x4.mul(v128.load(scales, 32), sx));
+}
