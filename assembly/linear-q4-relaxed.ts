@@ -43,6 +43,7 @@ export function tile_8x4(
   let high3 = start_high(out3, nRows, mode);
   for (let blocks = block_count(cols); blocks > 0; blocks--) {
     const scales = w;
+    const octets = blocks === 1 ? last_octets(cols) : 4;
     let a0 = i16x8.splat(0);
     let a1 = i16x8.splat(0);
     let a2 = i16x8.splat(0);
@@ -53,7 +54,7 @@ export function tile_8x4(
     let b3 = i16x8.splat(0);
     let xq = x + 32;
     w += 64;
-    for (const end = w + (usize(blocks === 1 ? last_octets(cols) : 4) << 5); w < end; w += 32) {
+    for (const end = w + (usize(octets) << 5); w < end; w += 32) {
       const wa = v128.load(w);
       const wb = v128.load(w, 16);
       let qa = v128.and(wa, mask);
@@ -217,11 +218,12 @@ export function tile_8x1(
   let high = start_high(out, nRows, mode);
   for (let blocks = block_count(cols); blocks > 0; blocks--) {
     const scales = w;
+    const octets = blocks === 1 ? last_octets(cols) : 4;
     let a = i16x8.splat(0);
     let b = i16x8.splat(0);
     let xq = x + 8;
     w += 64;
-    for (const end = w + (usize(blocks === 1 ? last_octets(cols) : 4) << 5); w < end; w += 32) {
+    for (const end = w + (usize(octets) << 5); w < end; w += 32) {
       const xl = v128.load_splat<i32>(xq);
       const xh = v128.load_splat<i32>(xq, 4);
       const p = v128.load(w);

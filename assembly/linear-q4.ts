@@ -33,6 +33,7 @@ export function tile_8x4(
   let high3 = start_high(out3, nRows, mode);
   for (let blocks = block_count(cols); blocks > 0; blocks--) {
     const scales = w;
+    const octets = blocks === 1 ? last_octets(cols) : 4;
     let a0 = i32x4.splat(0);
     let a1 = i32x4.splat(0);
     let a2 = i32x4.splat(0);
@@ -43,7 +44,7 @@ export function tile_8x4(
     let b3 = i32x4.splat(0);
     let xq = x + 32;
     w += 64;
-    for (const end = w + (usize(blocks === 1 ? last_octets(cols) : 4) << 5); w < end; w += 32) {
+    for (const end = w + (usize(octets) << 5); w < end; w += 32) {
       let wa = v128.load(w);
       let wb = v128.load(w, 16);
       for (let half = 0; half < 2; half++) {
@@ -205,11 +206,12 @@ export function tile_8x1(
   let high = start_high(out, nRows, mode);
   for (let blocks = block_count(cols); blocks > 0; blocks--) {
     const scales = w;
+    const octets = blocks === 1 ? last_octets(cols) : 4;
     let a = i32x4.splat(0);
     let b = i32x4.splat(0);
     let xq = x + 8;
     w += 64;
-    for (const end = w + (usize(blocks === 1 ? last_octets(cols) : 4) << 5); w < end; w += 32) {
+    for (const end = w + (usize(octets) << 5); w < end; w += 32) {
       const x0 = v128.load_splat<i32>(xq);
       const x1 = v128.load_splat<i32>(xq, 4);
       const x2 = v128.load_splat<i32>(xq, 8);

@@ -33,6 +33,7 @@ export function tile_8x4(
   let high3 = start_high(out3, nRows, mode);
   for (let blocks = block_count(cols); blocks > 0; blocks--) {
     const scales = w;
+    const pairs = blocks === 1 ? last_pairs(cols) : 16;
     let a0 = i32x4.splat(0);
     let a1 = i32x4.splat(0);
     let a2 = i32x4.splat(0);
@@ -43,7 +44,7 @@ export function tile_8x4(
     let b3 = i32x4.splat(0);
     let xq = x + 32;
     w += 32;
-    for (const end = w + (usize(blocks === 1 ? last_pairs(cols) : 16) << 4); w < end; w += 16) {
+    for (const end = w + (usize(pairs) << 4); w < end; w += 16) {
       const wa = v128.load_ext<i8>(w);
       const wb = v128.load_ext<i8>(w, 8);
       const x0 = v128.load_splat<i32>(xq);
@@ -175,11 +176,12 @@ export function tile_8x1(
   let high = start_high(out, nRows, mode);
   for (let blocks = block_count(cols); blocks > 0; blocks--) {
     const scales = w;
+    const pairs = blocks === 1 ? last_pairs(cols) : 16;
     let a = i32x4.splat(0);
     let b = i32x4.splat(0);
     let xq = x + 8;
     w += 32;
-    for (const end = w + (usize(blocks === 1 ? last_pairs(cols) : 16) << 4); w < end; w += 16) {
+    for (const end = w + (usize(pairs) << 4); w < end; w += 16) {
       const xv = v128.load_splat<i32>(xq);
       a = i32x4.add(a, i32x4.dot_i16x8_s(v128.load_ext<i8>(w), xv));
       b = i32x4.add(b, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 8), xv));
