@@ -1,0 +1,33 @@
+// Embedding lookup: out[i] = row ids[i] of the table, dequantized. out [n, cols]. Grid: (ceil(cols / 64), n).
+// A table may lie in parts; a dispatch serves the ids within its part.
+// Bindings: lib/bindings.wgsl; 4: Params.
+//# include bindings
+//# include value
+
+struct Params {
+  out: u32,
+  ids: u32, // in `lists`, or, where `chosen` is 1, in `memory`
+  chosen: u32,
+  cols: u32,
+  units: u32,
+  matrix: u32,
+  plane: u32,
+  row0: u32, // of this part
+  rows: u32,
+}
+@group(0) @binding(4) var<storage, read> p: Params;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let c = id.x;
+  var token = 0u;
+  if (p.chosen == 1u) {
+    token = memory[p.ids + id.y];
+  } else {
+    token = lists[p.ids + id.y];
+  }
+  if (c >= p.cols || token < p.row0 || token - p.row0 >= p.rows) {
+    return;
+  }
+  store(p.out + id.y * p.cols + c, weight_value(p.matrix, p.plane, token - p.row0, p.units, c));
+}

@@ -1,0 +1,35 @@
+// Tiles of 32 rows × 32 tokens, 32 columns at a time, in f32.
+var<workgroup> w_f: array<vec4<f32>, 256>; // [32, 8]
+var<workgroup> x_f: array<vec4<f32>, 256>; // [32, 8]
+
+/// How many times something is staged.
+fn steps(cols: u32) -> u32 {
+  return (cols + 31u) / 32u;
+}
+
+/// Columns offset + 32 k.. below `limit` of x [n, stride], tokens token0..
+fn stage_x(x: u32, stride: u32, limit: u32, offset: u32, token0: u32, n: u32, k: u32, t: u32) {
+  for (var i = t; i < 256u; i += 64u) {
+    let token = token0 + i / 8u;
+    let first = offset + 32u * k + 4u * (i % 8u);
+    var v = vec4<f32>(0.0);
+    if (token < n) {
+      for (var c = 0u; c < 4u && first + c < limit; c++) {
+        v[c] = load(x + token * stride + first + c);
+      }
+    }
+    x_f[i] = v;
+  }
+}
+
+/// Adds the products of what is staged.
+fn multiply(acc: ptr<function, array<array<f32, 4>, 4>>, t: u32) {
+  for (var k = 0u; k < 8u; k++) {
+    for (var i = 0u; i < 4u; i++) {
+      let w = w_f[8u * (4u * (t / 8u) + i) + k];
+      for (var j = 0u; j < 4u; j++) {
+        (*acc)[i][j] += dot(w, x_f[8u * (4u * (t % 8u) + j) + k]);
+      }
+    }
+  }
+}

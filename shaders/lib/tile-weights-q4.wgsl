@@ -1,0 +1,18 @@
+/// Stages block k of rows first.. of q4 weights, nibbles as bytes.
+fn stage_weights(matrix: u32, plane: u32, rows: u32, cols: u32, first: u32, k: u32, t: u32) {
+  let row = first + t / 2u;
+  let half = t % 2u;
+  var q = vec4<u32>(0u);
+  var pair = vec2<f32>(0.0);
+  if (row < rows) {
+    let block = row * ((cols + 31u) / 32u) + k;
+    q = (weights[matrix + block] >> vec4<u32>(4u * half)) & vec4<u32>(0x0f0f0f0fu);
+    let pairs = bitcast<vec4<f32>>(weights[matrix + plane + block / 2u]);
+    pair = select(pairs.xy, pairs.zw, block % 2u == 1u);
+  }
+  w_q[t] = q;
+  if (half == 0u) {
+    w_d[t / 2u] = pair.x;
+    w_m[t / 2u] = pair.y;
+  }
+}

@@ -1,0 +1,17 @@
+/// Stages block k of rows first.. of q8 weights.
+fn stage_weights(matrix: u32, plane: u32, rows: u32, cols: u32, first: u32, k: u32, t: u32) {
+  let row = first + t / 2u;
+  let half = t % 2u;
+  var q = vec4<u32>(0u);
+  var d = 0.0;
+  if (row < rows) {
+    let block = row * ((cols + 31u) / 32u) + k;
+    q = weights[matrix + half * plane + block];
+    d = bitcast<f32>(weights[matrix + 2u * plane + block / 4u][block % 4u]);
+  }
+  w_q[t] = q;
+  if (half == 0u) {
+    w_d[t / 2u] = d;
+    w_m[t / 2u] = 0.0;
+  }
+}

@@ -1,0 +1,34 @@
+// Staged activations beside q8 and q4 weights: units of 32 columns, quantized, in workgroup memory.
+//# include round-q8
+const UNIT: u32 = 32u;
+/// Units that are staged at a time.
+const CHUNK: u32 = 128u;
+var<workgroup> x_q: array<vec4<u32>, 256>;
+var<workgroup> x_d: array<f32, 128>;
+var<workgroup> x_sum: array<f32, 128>;
+
+fn put_unit(at: u32, v: ptr<function, array<f32, 32>>) {
+  let block = round_block(v);
+  x_q[2u * at] = vec4<u32>(block.q[0], block.q[1], block.q[2], block.q[3]);
+  x_q[2u * at + 1u] = vec4<u32>(block.q[4], block.q[5], block.q[6], block.q[7]);
+  x_d[at] = block.d;
+  x_sum[at] = block.sum;
+}
+
+/// Keeps staged unit `at` in memory as unit `unit` of `units` at address `to`: words, then d, then sums.
+fn keep_unit(at: u32, to: u32, unit: u32, units: u32) {
+  for (var w = 0u; w < 8u; w++) {
+    memory[to + 8u * unit + w] = x_q[2u * at + w / 4u][w % 4u];
+  }
+  store(to + 8u * units + unit, x_d[at]);
+  store(to + 9u * units + unit, x_sum[at]);
+}
+
+/// The reverse of `keep_unit`.
+fn fetch_unit(at: u32, source: u32, unit: u32, units: u32) {
+  let i = source + 8u * unit;
+  x_q[2u * at] = vec4<u32>(memory[i], memory[i + 1u], memory[i + 2u], memory[i + 3u]);
+  x_q[2u * at + 1u] = vec4<u32>(memory[i + 4u], memory[i + 5u], memory[i + 6u], memory[i + 7u]);
+  x_d[at] = load(source + 8u * units + unit);
+  x_sum[at] = load(source + 9u * units + unit);
+}

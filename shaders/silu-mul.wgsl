@@ -1,0 +1,113 @@
+// Gated activation: out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z). (arXiv 2002.05202, SwiGLU) gate, up, out [n, cols].
+// In front of it, the rest of both products' bank: gate += B h, up += B h (segments of output 0 and 1). Behind it, for the product
+// that follows: out quantized (q8, q4), and this tile's share of h = m (A x) of its segments (output 2); both for n = 1.
+// Grid: (ceil(cols / 256), n). `out` may be `gate`. Bindings: lib/bindings.wgsl; 4: Params.
+//# include bindings
+//# include dot4
+//# include x
+//# include bank
+//# include bank-add
+
+struct Params {
+  out: u32,
+  gate: u32,
+  up: u32,
+  cols: u32,
+  units: u32, // of cols
+  segments: u32,
+  h: u32, // of gate and up
+  h_parts: u32,
+  h_stride: u32,
+  keep: u32, // where out is kept as the next product's input, or NONE
+  next_h: u32,
+  next_stride: u32,
+  segment: array<Segment>,
+}
+@group(0) @binding(4) var<storage, read> p: Params;
+
+const THREADS: u32 = 64u;
+const TILE: u32 = 256u;
+var<workgroup> values: array<f32, 256>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) t: u32,
+) {
+  let column = group.x * TILE;
+  let row = group.y * p.cols;
+  var sums: array<array<f32, 4>, 2>; // gate, up
+  for (var i = 0u; i < 4u; i++) {
+    let c = column + t + i * THREADS;
+    if (c < p.cols) {
+      sums[0][i] = load(p.gate + row + c);
+      sums[1][i] = load(p.up + row + c);
+    }
+  }
+  var added = false;
+  for (var s = 0u; s < p.segments; s++) {
+    let segment = p.segment[s];
+    if (segment.output == 2u) {
+      continue;
+    }
+    added = true;
+    for (var rank = 0u; rank < segment.rank; rank += H_COLS) {
+      stage_h(HRegion(p.h, p.h_parts, p.h_stride), segment, rank, t, THREADS);
+      for (var i = 0u; i < 4u; i++) {
+        let c = column + t + i * THREADS;
+        if (c < p.cols) {
+          sums[segment.output][i] += staged_b_product(segment, c, rank, 0u, 1u);
+        }
+      }
+    }
+    for (var i = 0u; i < 4u && segment.bias != NONE; i++) {
+      let c = column + t + i * THREADS;
+      if (c < p.cols) {
+        sums[segment.output][i] += segment_m(segment, 0u) * load(segment.bias + c);
+      }
+    }
+  }
+  workgroupBarrier();
+  for (var i = 0u; i < 4u; i++) {
+    let c = column + t + i * THREADS;
+    values[t + i * THREADS] = 0.0;
+    if (c < p.cols) {
+      let z = sums[0][i];
+      // e^88.8 overflows; beyond it silu(z) is 0 anyway, but for z e^z < 1e-36
+      let value = z / (1.0 + exp(min(-z, 88.0))) * sums[1][i];
+      values[t + i * THREADS] = value;
+      if (added) {
+        store(p.up + row + c, sums[1][i]);
+      }
+      store(p.out + row + c, value);
+    }
+  }
+  if (p.keep == NONE) {
+    return;
+  }
+  workgroupBarrier();
+  let first = column / UNIT;
+  let n = min(TILE / UNIT, p.units - first);
+  for (var u = t; u < n; u += THREADS) {
+    var v: array<f32, UNIT>;
+    for (var i = 0u; i < UNIT; i++) {
+      v[i] = values[u * UNIT + i];
+    }
+    put_unit(u, &v);
+    keep_unit(u, p.keep, first + u, p.units);
+  }
+  workgroupBarrier();
+  for (var s = 0u; s < p.segments; s++) {
+    let segment = p.segment[s];
+    if (segment.output != 2u) {
+      continue;
+    }
+    for (var r = t; r < segment.rank; r += THREADS) {
+      var sum = 0.0;
+      for (var u = 0u; u < n; u++) {
+        sum += bank_product(segment.a, segment.a_plane, r * p.units + first + u, u);
+      }
+      store(p.next_h + group.x * p.next_stride + segment.h + r, segment_m(segment, 0u) * sum);
+    }
+  }
+}
