@@ -22,6 +22,11 @@ export function store_tile(
   bias: usize,
   scale: f32,
 ): void {
+  if (nRows >= 8 && mode !== ADD && scale === 1 && !bias) {
+    v128.store(out, low);
+    v128.store(out, high, 16);
+    return;
+  }
   store_rows(out, low, nRows, mode, bias, scale);
   if (nRows > 4) store_rows(out + 16, high, nRows - 4, mode, bias ? bias + 16 : 0, scale);
 }
