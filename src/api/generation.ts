@@ -10,6 +10,7 @@ import {
 import type { GenerateOptions } from "../generate/options.ts";
 import type { SampledToken } from "../generate/sampler.ts";
 import type { Session } from "../generate/session.ts";
+import type { OpenSession } from "../generate/session-pool.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Soup } from "../soup/soup.ts";
 import type { SoupWeights } from "../soup/weights.ts";
@@ -62,7 +63,8 @@ export interface GenerationParts {
   readonly promptTokenIds: () => number[];
   readonly soup: Soup | undefined;
   readonly options: GenerateTextOptions;
-  readonly openSession: () => { session: Session; close: () => void };
+  /** @param length positions that the text needs at most */
+  readonly openSession: (length: number) => OpenSession;
 }
 
 /**
@@ -114,17 +116,17 @@ export class Generation implements AsyncIterable<string> {
   async *#run(): AsyncGenerator<GenerationChunk, void, undefined> {
     const { text: tools, config, soup, options, openSession } = this.#parts;
     let promptTokenIds: number[];
-    let opened: ReturnType<typeof openSession>;
+    let opened: OpenSession;
     try {
       promptTokenIds = this.#parts.promptTokenIds();
-      opened = openSession();
+      opened = openSession(promptTokenIds.length + countNew(options));
     } catch (error) {
       this.#settle.reject(error);
       throw error;
     }
     const { session, close } = opened;
     const cachedTokens = session.rewind(promptTokenIds);
-    const step = new TimedSession(session, soup);
+    const step = new TimedSession(session, soup, config.vocabSize);
     const soFar = { text: "", tokenIds: [] as number[], logprobs: [] as SampledToken[] };
     const finish = (result: Partial<GenerationResult>): void => {
       const { stoppedBy, seed, logprobs } = result;
@@ -166,29 +168,36 @@ export class Generation implements AsyncIterable<string> {
   }
 }
 
+/** New tokens at most; an option that is invalid is refused later. */
+function countNew({ maxTokens }: GenerateOptions): number {
+  return typeof maxTokens === "number" && maxTokens >= 0 ? maxTokens : Number.POSITIVE_INFINITY;
+}
+
 /** The session as the generation loop sees it, with a watch. */
 class TimedSession implements StepModel {
   readonly #session: Session;
   readonly #soup: Soup | undefined;
+  readonly #logits: Float32Array;
   #passes = 0;
   #prefillMs = 0;
   #firstAt = 0;
   #lastAt = 0;
 
-  constructor(session: Session, soup: Soup | undefined) {
+  constructor(session: Session, soup: Soup | undefined, vocabSize: number) {
     this.#session = session;
     this.#soup = soup;
+    this.#logits = new Float32Array(vocabSize);
   }
 
   async forward(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
     const start = performance.now();
-    const logits = await this.#session.forward(ids, this.#soup, "last", signal);
+    await this.#session.forward(ids, this.#soup, this.#logits, signal);
     this.#lastAt = performance.now();
     if (this.#passes++ === 0) {
       this.#firstAt = this.#lastAt;
       this.#prefillMs = this.#lastAt - start;
     }
-    return logits!;
+    return this.#logits;
   }
 
   remaining(): number {

@@ -1,4 +1,4 @@
-// tureen bench: tokens per second, by build, threads, weight type and number of adapters.
+// tureen bench: tokens per second, by build, threads, weight type, number of adapters and of sequences in a batch.
 import { type LoadModelOptions, loadModel } from "../api/load-model.ts";
 import type { Model } from "../api/model.ts";
 import { BUILDS, type Build, hasThreads, supportedBuilds } from "../backend/wasm/builds.ts";
@@ -32,6 +32,8 @@ Measures with 0, 1 and 2 random adapters of rank 16 on all linear layers. Median
   --threads 1,2           thread counts of the threaded builds (default: the number of processors)
   --quantize none,q8,q4   weight types (default: all three)
   --adapters 0,1,2        how many adapters (default: 0,1,2)
+  --batch 1,8             sequences that are decoded at once (default: 1); decode is the sum of their speeds
+  --soups N               different soups of the adapters among them (default: 1)
   --prompt-tokens N       default 128
   --decode-tokens N       default 32
   --repeat N              repetitions to take the median of, after one that is not counted (default 5)
@@ -44,6 +46,8 @@ Measures with 0, 1 and 2 random adapters of rank 16 on all linear layers. Median
     threads: { type: "string" },
     quantize: { type: "string" },
     adapters: { type: "string" },
+    batch: { type: "string" },
+    soups: { type: "string" },
     "prompt-tokens": { type: "string" },
     "decode-tokens": { type: "string" },
     repeat: { type: "string" },
@@ -75,6 +79,8 @@ interface Plan {
   readonly shape: string;
   readonly variants: readonly Variant[];
   readonly adapters: readonly number[];
+  readonly batch: readonly number[];
+  readonly soups: number;
   readonly promptTokens: number;
   readonly decodeTokens: number;
   readonly repeat: number;
@@ -86,6 +92,8 @@ interface Row {
   readonly threads: number;
   readonly weights: string;
   readonly adapters: number;
+  /** Sequences decoded at once. */
+  readonly batch: number;
   /** Tokens per second, medians. */
   readonly prefill: number;
   readonly decode: number;
@@ -124,6 +132,8 @@ async function readPlan(flags: Flags): Promise<Plan> {
     shape,
     variants,
     adapters: numbers("adapters", 0, [0, 1, 2]),
+    batch: numbers("batch", 1, [1]),
+    soups: integerFlag(flags, "soups", 1) ?? 1,
     promptTokens: integerFlag(flags, "prompt-tokens", 1) ?? 128,
     decodeTokens: integerFlag(flags, "decode-tokens", 2) ?? 32,
     repeat: integerFlag(flags, "repeat", 1) ?? 5,
@@ -142,12 +152,14 @@ async function measureVariant(source: FileSetInput, variant: Variant, plan: Plan
   try {
     const rows: Row[] = [];
     for (const count of [...plan.adapters].sort((a, b) => a - b)) {
-      const soup = await loadRandomAdapters(model, count, plan.seed);
-      note(`measuring ${build} × ${threads}, ${quantize}, ${count} adapters …`);
-      const speed = await measure(model, soup, plan);
+      const names = await loadRandomAdapters(model, count, plan.seed);
       const { weightType: weights, weightBytes } = model.info;
-      const info = { build, threads, weights, adapters: count };
-      rows.push({ ...info, ...speed, loadMs: round(loadMs), weightBytes });
+      for (const batch of plan.batch) {
+        note(`measuring ${build} × ${threads}, ${quantize}, ${count} adapters, batch ${batch} …`);
+        const speed = await measure(model, names, batch, plan);
+        const info = { build, threads, weights, adapters: count, batch };
+        rows.push({ ...info, ...speed, loadMs: round(loadMs), weightBytes });
+      }
     }
     return rows;
   } finally {
@@ -155,36 +167,57 @@ async function measureVariant(source: FileSetInput, variant: Variant, plan: Plan
   }
 }
 
-async function loadRandomAdapters(model: Model, count: number, seed: number): Promise<SoupWeights> {
+/** @returns the first `count` adapters' names */
+async function loadRandomAdapters(model: Model, count: number, seed: number): Promise<string[]> {
   for (let i = model.adapters.length; i < count; i++) {
     const files = await createRandomAdapter(model.config, RANK, seed + 1 + i);
     await model.loadAdapter(files, { name: `adapter${i}` });
   }
-  return Object.fromEntries(model.adapters.slice(0, count).map(({ name }) => [name, 0.5]));
+  return model.adapters.slice(0, count).map(({ name }) => name);
 }
 
+/** Prompts one after another, then all sequences' answers at once. */
 async function measure(
   model: Model,
-  soup: SoupWeights,
-  { promptTokens, decodeTokens, repeat, seed }: Plan,
+  adapters: readonly string[],
+  batch: number,
+  { soups, promptTokens, decodeTokens, repeat, seed }: Plan,
 ): Promise<{ prefill: number; decode: number }> {
   const random = new Random(seed);
   const prefill: number[] = [];
   const decode: number[] = [];
   for (let i = 0; i <= repeat; i++) {
-    const prompt = Array.from(
-      { length: promptTokens },
-      () => random.nextUint32() % model.config.vocabSize,
+    const sequences = Array.from({ length: batch }, (_, b) => ({
+      prompt: Array.from(
+        { length: promptTokens },
+        () => random.nextUint32() % model.config.vocabSize,
+      ),
+      options: {
+        soup: createSoup(adapters, b % soups),
+        session: model.createSession(),
+        ignoreEos: true,
+      },
+    }));
+    for (const { prompt, options } of sequences) {
+      const { timings } = await model.generate(prompt, { ...options, maxTokens: 1 }).result();
+      if (i > 0) prefill.push(timings.prefillTokensPerSecond); // the first time warms up
+    }
+    const start = performance.now();
+    await Promise.all(
+      sequences.map(({ prompt, options }) =>
+        model.generate(prompt, { ...options, maxTokens: decodeTokens }).result(),
+      ),
     );
-    const session = model.createSession();
-    const options = { soup, session, maxTokens: decodeTokens, ignoreEos: true };
-    const { timings } = await model.generate(prompt, options).result();
-    session.dispose();
-    if (i === 0) continue; // warms up caches and the wasm compiler
-    prefill.push(timings.prefillTokensPerSecond);
-    decode.push(timings.decodeTokensPerSecond);
+    const seconds = (performance.now() - start) / 1000;
+    if (i > 0) decode.push((batch * decodeTokens) / seconds);
+    for (const { options } of sequences) options.session.dispose();
   }
   return { prefill: round(median(prefill)), decode: round(median(decode)) };
+}
+
+/** Soup `index` of the adapters: 0.5 of each, the others a little apart. */
+function createSoup(adapters: readonly string[], index: number): SoupWeights {
+  return Object.fromEntries(adapters.map((name, i) => [name, 0.5 + 0.01 * index * (i + 1)]));
 }
 
 function median(values: readonly number[]): number {
@@ -194,22 +227,28 @@ function median(values: readonly number[]): number {
 }
 
 function printTable(rows: readonly Row[], plan: Plan): void {
-  const head = ["build", "threads", "weights", "adapters", "prefill tok/s", "decode tok/s", "cost"];
-  const cells = rows.map(({ build, threads, weights, adapters, prefill, decode }) => {
-    const bare = rows.find(
-      (other) =>
-        other.adapters === 0 &&
-        other.build === build &&
-        other.threads === threads &&
-        other.weights === weights,
-    );
+  const head = ["build", "threads", "weights", "adapters", "batch"];
+  const figures = ["prefill tok/s", "decode tok/s", "cost", "gain"];
+  const cells = rows.map((row) => {
+    const { build, threads, weights, adapters, batch, prefill, decode } = row;
+    const other = (change: Partial<Row>): Row | undefined => {
+      const { build, threads, weights, adapters, batch } = { ...row, ...change };
+      const wanted = { build, threads, weights, adapters, batch };
+      const keys = Object.keys(wanted) as (keyof typeof wanted)[];
+      return rows.find((one) => keys.every((key) => one[key] === wanted[key]));
+    };
+    const bare = other({ adapters: 0 });
+    const one = other({ batch: 1 });
     const cost = bare === undefined || adapters === 0 ? "" : percent(1 - decode / bare.decode);
-    return [build, threads, weights, adapters, prefill.toFixed(0), decode.toFixed(1), cost];
+    const gain = one === undefined || batch === 1 ? "" : `${(decode / one.decode).toFixed(2)} x`;
+    const speeds = [prefill.toFixed(0), decode.toFixed(1), cost, gain];
+    return [build, threads, weights, adapters, batch, ...speeds];
   });
-  print(formatTable(head, cells));
+  print(formatTable([...head, ...figures], cells));
+  const soups = plan.soups > 1 ? ` under ${plan.soups} soups` : "";
   print(
-    `${plan.model ?? `${plan.shape}, random weights`}: prompt of ${plan.promptTokens} tokens, then ${plan.decodeTokens}; ` +
-      `median of ${plan.repeat}. cost: of the adapters, in decoding.`,
+    `${plan.model ?? `${plan.shape}, random weights`}: prompt of ${plan.promptTokens} tokens, then ${plan.decodeTokens}${soups}; ` +
+      `median of ${plan.repeat}. cost: of the adapters, gain: of the batch, in decoding.`,
   );
 }
 

@@ -174,18 +174,20 @@ async function score(
   const { vocabSize } = model.config;
   const step = Math.max(MIN_ROWS, Math.floor(LOGITS_NUMBERS / vocabSize));
   const first = weights.findIndex((weight) => weight !== 0);
+  const room = new Float32Array(Math.min(step, weights.length - first) * vocabSize);
   let loss = 0;
   let tokens = 0;
   const release = session.acquire();
   try {
     const kept = session.rewind(ids.slice(0, first + 1));
-    if (kept < first) await session.forward(ids.slice(kept, first), soup, "none", signal);
+    if (kept < first) await session.forward(ids.slice(kept, first), soup, undefined, signal);
     for (let start = first; start < weights.length; start += step) {
       const end = Math.min(start + step, weights.length);
-      const logits = await session.forward(ids.slice(start, end), soup, "all", signal);
+      const logits = room.subarray(0, (end - start) * vocabSize);
+      await session.forward(ids.slice(start, end), soup, logits, signal);
       for (let t = start; t < end; t++) {
         if (weights[t] === 0) continue;
-        const row = logits!.subarray((t - start) * vocabSize, (t - start + 1) * vocabSize);
+        const row = logits.subarray((t - start) * vocabSize, (t - start + 1) * vocabSize);
         loss += negativeLogProbability(row, ids[t + 1]!);
         tokens++;
       }

@@ -2,6 +2,7 @@
 // logits and a tokenizer as a streaming decoder. Sessions, soups and prompts are its callers' business.
 import { TureenError } from "../errors.ts";
 import type { StreamDecoder } from "../model/tokenizer.ts";
+import { nextTask } from "../next-task.ts";
 import { type GenerateOptions, resolveGeneration } from "./options.ts";
 import { type SampledToken, Sampler } from "./sampler.ts";
 import { StopScanner } from "./stop-scanner.ts";
@@ -199,14 +200,7 @@ class Breather {
 
   async rest(): Promise<void> {
     if (performance.now() - this.#last < BREATH_MS) return;
-    await new Promise<void>((resolve) => {
-      const channel = new MessageChannel();
-      channel.port1.onmessage = () => {
-        channel.port1.close();
-        resolve();
-      };
-      channel.port2.postMessage(null);
-    });
+    await nextTask();
     this.#last = performance.now();
   }
 }

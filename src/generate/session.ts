@@ -2,13 +2,15 @@
 // Owns the rule that a cached prefix is used only where a fresh computation would give the same.
 import type { KvCache } from "../backend/backend.ts";
 import { TureenError } from "../errors.ts";
-import type { Decoder, LogitsWanted } from "../model/decoder.ts";
+import type { Decoder } from "../model/decoder.ts";
 import { BankState } from "../soup/bank-state.ts";
 import type { Soup } from "../soup/soup.ts";
+import type { Batcher, Job } from "./batcher.ts";
 
 /** What sessions of one model share. */
 export interface SessionContext {
   readonly decoder: Decoder;
+  readonly batcher: Batcher;
   /** Counts changes of the base weights (fold, unfold). */
   readonly weightsVersion: number;
   /** Runs one task at a time, in order of the calls: a pass, or a change of weights. */
@@ -80,8 +82,10 @@ export class Session {
       });
     }
     this.#inUse = true;
+    const close = this.#context.batcher.open();
     return () => {
       this.#inUse = false;
+      close();
     };
   }
 
@@ -99,41 +103,38 @@ export class Session {
 
   /**
    * @internal appends tokens and runs them; if anything that the cached ones depend on has changed, runs those again too
-   * @returns logits of the last token, or of all `ids`
+   * @param logits receives the logits of as many of the last tokens as it has room for: [.., vocabSize]
    * @throws TureenError `PROMPT_TOO_LONG`, `TOKEN_OUT_OF_RANGE`, `ADAPTER_NOT_FOUND`, `ABORTED`, `DISPOSED`; the session
    * stays usable
    */
-  forward(
+  async forward(
     ids: readonly number[],
     soup: Soup | undefined,
-    wanted: LogitsWanted = "last",
+    logits?: Float32Array,
     signal?: AbortSignal,
-  ): Promise<Float32Array | undefined> {
-    return this.#context.run(() => this.#forward(ids, soup, wanted, signal));
+  ): Promise<void> {
+    let past: number[] = [];
+    await this.#context.batcher.run((): Job => {
+      past = this.#tokens;
+      return this.#begin(ids, soup, logits);
+    }, signal);
+    if (this.#disposed) return;
+    for (const id of ids) past.push(id);
+    this.#tokens = past;
   }
 
-  async #forward(
-    ids: readonly number[],
-    soup: Soup | undefined,
-    wanted: LogitsWanted,
-    signal: AbortSignal | undefined,
-  ): Promise<Float32Array | undefined> {
+  #begin(ids: readonly number[], soup: Soup | undefined, logits: Float32Array | undefined): Job {
     this.#checkDisposed();
-    const { decoder, weightsVersion } = this.#context;
+    const { weightsVersion } = this.#context;
     const changed = this.#state.update(soup) || this.#weightsVersion !== weightsVersion;
-    const cache = this.#cache;
-    const banks = this.#state.banks;
-    const past = this.#tokens;
-    if (changed && past.length > 0) {
-      // Until the past has been run again, the cache mixes old and new.
-      this.#tokens = [];
-      await decoder.forward(past, 0, cache, banks, "none", signal);
-      this.#tokens = past;
-    }
     this.#weightsVersion = weightsVersion;
-    const logits = await decoder.forward(ids, past.length, cache, banks, wanted, signal);
-    if (!this.#disposed) this.#tokens = past.concat(ids);
-    return logits;
+    const { banks } = this.#state;
+    const cache = this.#cache;
+    const past = this.#tokens;
+    if (!changed || past.length === 0) return { ids, position: past.length, cache, banks, logits };
+    // Until the past has been run again, the cache mixes old and new.
+    this.#tokens = [];
+    return { ids: past.concat(ids), position: 0, cache, banks, logits };
   }
 
   #checkDisposed(): void {

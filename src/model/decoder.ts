@@ -1,19 +1,14 @@
-// The forward pass of a Llama-family model, written once for all backends: run state allocated once, one loop over layers.
-// No arithmetic happens here; every step is an operation of the backend.
-import type {
-  Backend,
-  KvCache,
-  LinearOutput,
-  Rope,
-  SoupEntry,
-  Tensor,
-} from "../backend/backend.ts";
+// The forward pass of a Llama-family model, written once for all backends: run state allocated once, one loop over layers. A
+// pass takes rows of any number of sequences. No arithmetic happens here; every step is an operation of the backend.
+import type { Backend, KvCache, Rope, Span } from "../backend/backend.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
+import { nextTask } from "../next-task.ts";
 import type { ModelConfig } from "./config.ts";
-import type { DecoderWeights, LinearWeights } from "./weights.ts";
+import { type Banks, entriesFrom, RowBanks, type RowRun } from "./row-banks.ts";
+import { createRunState, Products, type RunState } from "./run-state.ts";
+import type { DecoderWeights } from "./weights.ts";
 
-/** Bank entries of each linear layer by `LinearInfo.path`; a missing path has none. Read while a pass runs. */
-export type Banks = ReadonlyMap<string, readonly SoupEntry[]>;
+export type { Banks } from "./row-banks.ts";
 
 /** Which logits a pass returns: of the last token [vocabSize], of all [n, vocabSize], or none. */
 export type LogitsWanted = "last" | "all" | "none";
@@ -23,41 +18,46 @@ export interface DecoderOptions {
   readonly chunkSize?: number;
 }
 
+/** One sequence's share of a pass: its tokens at `position`.. of its cache, which must hold all positions before. */
+export interface PassPart {
+  /** At least one. */
+  readonly ids: ArrayLike<number>;
+  readonly position: number;
+  readonly cache: KvCache;
+  readonly banks: Banks;
+  /** Receives the logits of as many of the last tokens as it has room for: [.., vocabSize]. Default: none are computed. */
+  readonly logits?: Float32Array | undefined;
+}
+
 /**
- * Receives the residual stream for inspection: `stage` 0 is the embedding, 1..layers the stream after each layer,
- * layers + 1 the final norm; `rows` [n, hiddenSize] begin at `position`.
+ * Receives the residual stream of passes over one sequence, for inspection: `stage` 0 is the embedding, 1..layers the stream
+ * after each layer, layers + 1 the final norm; `rows` [n, hiddenSize] begin at `position`.
  */
 export type OnHidden = (stage: number, position: number, rows: Float32Array) => void;
 
-/** Rows of logits held at once. */
-const LOGITS_ROWS = 16;
-
-const NO_ENTRIES: readonly SoupEntry[] = [];
-
-/** Activations of one chunk. */
-interface RunState {
-  readonly x: Tensor; // residual stream [chunk, hiddenSize]
-  readonly xNorm: Tensor; // normed input of attention, MLP or head [chunk, hiddenSize]
-  readonly q: Tensor; // [chunk, heads × headDim]
-  readonly k: Tensor; // [chunk, kvHeads × headDim]
-  readonly v: Tensor; // [chunk, kvHeads × headDim]
-  readonly attention: Tensor; // [chunk, heads × headDim]
-  readonly gate: Tensor; // [chunk, intermediateSize]
-  readonly up: Tensor; // [chunk, intermediateSize]
-  readonly logits: Tensor; // [LOGITS_ROWS or chunk, vocabSize]
+/** Where the rows of a pass lie. First what is only run, then, side by side, the rows whose logits are wanted. */
+interface Layout {
+  readonly ids: Int32Array;
+  readonly spans: readonly Span[];
+  readonly runs: readonly RowRun[];
+  /** The first row with logits. */
+  readonly head: number;
 }
 
 export class Decoder {
   readonly config: ModelConfig;
+  /** Tokens of a pass, of all its sequences together. */
+  readonly chunkSize: number;
   readonly #backend: Backend;
   readonly #weights: DecoderWeights;
-  readonly #chunkSize: number;
   readonly #state: RunState;
+  readonly #products: Products;
+  readonly #rowBanks: RowBanks;
   #rope: Rope | undefined;
   #lastPass: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
-  /** Set in tests: every chunk then also reads its residual stream back, layer by layer. */
+  /** Set in tests: every pass then also reads its residual stream back, layer by layer. */
   onHidden: OnHidden | undefined;
 
   /** @throws TureenError `OUT_OF_MEMORY` */
@@ -73,10 +73,12 @@ export class Decoder {
       });
     }
     this.config = config;
+    this.chunkSize = Math.min(chunkSize, config.maxPositions);
     this.#backend = backend;
     this.#weights = weights;
-    this.#chunkSize = Math.min(chunkSize, config.maxPositions);
-    this.#state = createRunState(backend, config, this.#chunkSize);
+    this.#state = createRunState(backend, config, this.chunkSize);
+    this.#products = new Products(weights, this.#state);
+    this.#rowBanks = new RowBanks(this.chunkSize);
   }
 
   /**
@@ -118,129 +120,43 @@ export class Decoder {
     position: number,
     cache: KvCache,
     banks: Banks,
-    logits: LogitsWanted,
+    wanted: LogitsWanted,
     signal?: AbortSignal,
   ): Promise<Float32Array | undefined> {
     const tokens = Array.from(ids);
-    this.#check(tokens, position, cache);
-    const pass = this.#lastPass.then(() =>
-      this.#forward(tokens, position, cache, banks, logits, signal),
-    );
-    this.#lastPass = pass.catch(() => undefined);
-    return pass;
-  }
-
-  /** Frees the run state, not the weights or caches. */
-  dispose(): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    for (const tensor of Object.values(this.#state)) this.#backend.free(tensor);
-    if (this.#rope !== undefined) this.#backend.free(this.#rope);
-  }
-
-  async #forward(
-    tokens: readonly number[],
-    position: number,
-    cache: KvCache,
-    banks: Banks,
-    wanted: LogitsWanted,
-    signal: AbortSignal | undefined,
-  ): Promise<Float32Array | undefined> {
-    const { vocabSize, rmsNormEps } = this.config;
-    const { x, xNorm } = this.#state;
-    const all = wanted === "all" ? new Float32Array(tokens.length * vocabSize) : undefined;
-    for (let start = 0; start < tokens.length; start += this.#chunkSize) {
-      if (start > 0) await nextTask(); // lets an abort in, and the host's other work
-      throwIfAborted(signal);
-      this.#checkDisposed();
-      const chunk = tokens.slice(start, start + this.#chunkSize);
-      const n = chunk.length;
-      await this.#sweep(chunk, position + start, cache, banks);
-
-      const last = start + n === tokens.length;
-      if (all === undefined && !last && this.onHidden === undefined) continue;
-      this.#backend.rmsNorm(xNorm, x, this.#weights.norm, rmsNormEps, n);
-      await this.#showHidden(this.config.layers + 1, position + start, xNorm, n);
-      if (all !== undefined) {
-        await this.#readLogits(0, n, banks, all.subarray(start * vocabSize));
-      } else if (last && wanted === "last") {
-        return this.#readLogits(n - 1, 1, banks, new Float32Array(vocabSize));
-      }
-    }
-    if (wanted === "none") await this.#backend.read(x, 0, 1); // so that failures surface in this pass
-    return all;
-  }
-
-  /** One chunk through all layers; leaves the residual stream in `state.x`. */
-  async #sweep(
-    tokens: readonly number[],
-    position: number,
-    cache: KvCache,
-    banks: Banks,
-  ): Promise<void> {
-    const backend = this.#backend;
-    const eps = this.config.rmsNormEps;
-    const rope = this.#rope!;
-    const { x, xNorm, q, k, v, attention, gate, up } = this.#state;
-    const n = tokens.length;
-    const spans = [{ cache, position, n }];
-
-    // embedding
-    backend.embed(x, this.#weights.embedding, tokens);
-    if (this.onHidden !== undefined) await this.#showHidden(0, position, x, n);
-
-    for (const [layer, w] of this.#weights.layers.entries()) {
-      // attention norm; q, k and v
-      backend.rmsNorm(xNorm, x, w.attentionNorm, eps, n);
-      backend.linear(xNorm, n, [
-        product(q, w.qProj, banks),
-        product(k, w.kProj, banks),
-        product(v, w.vProj, banks),
-      ]);
-
-      // rotary positions, cache, attention
-      backend.rope(q, rope, spans);
-      backend.rope(k, rope, spans);
-      backend.writeKv(layer, k, v, spans);
-      backend.attention(attention, q, layer, spans);
-
-      // output projection, into the residual stream
-      backend.linear(attention, n, [product(x, w.oProj, banks, true)]);
-
-      // MLP norm; gate and up; SwiGLU; down, into the residual stream
-      backend.rmsNorm(xNorm, x, w.mlpNorm, eps, n);
-      backend.linear(xNorm, n, [product(gate, w.gateProj, banks), product(up, w.upProj, banks)]);
-      backend.siluMul(gate, gate, up, n);
-      backend.linear(gate, n, [product(x, w.downProj, banks, true)]);
-
-      if (this.onHidden !== undefined) await this.#showHidden(layer + 1, position, x, n);
-    }
-  }
-
-  /** The head over `n` rows of `xNorm`, a few rows at a time, into `into` [n, vocabSize]. */
-  async #readLogits(
-    row: number,
-    n: number,
-    banks: Banks,
-    into: Float32Array,
-  ): Promise<Float32Array> {
-    const { xNorm, logits } = this.#state;
+    this.check(tokens, position, cache);
     const { vocabSize } = this.config;
-    for (let i = 0; i < n; i += logits.rows) {
-      const rows = Math.min(logits.rows, n - i);
-      this.#backend.linear(xNorm, rows, [product(logits, this.#weights.lmHead, banks)], row + i);
-      const place = into.subarray(i * vocabSize, (i + rows) * vocabSize);
-      await this.#backend.read(logits, 0, rows, place);
-    }
-    return into;
+    const rows = { none: 0, last: 1, all: tokens.length }[wanted];
+    const logits = new Float32Array(rows * vocabSize);
+    await this.#next(async () => {
+      for (let start = 0; start < tokens.length; start += this.chunkSize) {
+        if (start > 0) await nextTask(); // lets an abort in, and the host's other work
+        throwIfAborted(signal);
+        const part = tokens.slice(start, start + this.chunkSize);
+        // rows with logits are the last ones of all
+        const from = Math.max(0, start - (tokens.length - rows));
+        const to = Math.max(0, start + part.length - (tokens.length - rows));
+        const place = logits.subarray(from * vocabSize, to * vocabSize);
+        await this.#pass([{ ids: part, position: position + start, cache, banks, logits: place }]);
+      }
+    });
+    return wanted === "none" ? undefined : logits;
   }
 
-  async #showHidden(stage: number, position: number, x: Tensor, n: number): Promise<void> {
-    if (this.onHidden === undefined) return;
-    this.onHidden(stage, position, await this.#backend.read(x, 0, n));
+  /**
+   * One pass over tokens of several sequences, at most `chunkSize` in all; each sequence gets the bits that it would get alone.
+   * `check` must have accepted every part. After a failed pass no cache holds anything certain from its part's position on.
+   * @throws TureenError `DISPOSED`
+   */
+  run(parts: readonly PassPart[]): Promise<void> {
+    return this.#next(() => this.#pass(parts));
   }
 
-  #check(tokens: readonly number[], position: number, cache: KvCache): void {
+  /**
+   * Checks the tokens that are to be run at `position`..
+   * @throws TureenError `OPTION_INVALID`, `TOKEN_OUT_OF_RANGE`, `PROMPT_TOO_LONG`, `DISPOSED`
+   */
+  check(tokens: readonly number[], position: number, cache: KvCache): void {
     this.#checkDisposed();
     const { vocabSize } = this.config;
     if (tokens.length === 0) {
@@ -268,47 +184,139 @@ export class Decoder {
     }
   }
 
+  /** Frees the run state, not the weights or caches. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    for (const tensor of Object.values(this.#state)) this.#backend.free(tensor);
+    if (this.#rope !== undefined) this.#backend.free(this.#rope);
+  }
+
+  #next(pass: () => Promise<void>): Promise<void> {
+    const result = this.#lastPass.then(pass);
+    this.#lastPass = result.catch(() => undefined);
+    return result;
+  }
+
+  async #pass(parts: readonly PassPart[]): Promise<void> {
+    this.#checkDisposed();
+    const { x, xNorm } = this.#state;
+    const { layers, rmsNormEps } = this.config;
+    const layout = this.#place(parts);
+    const n = layout.ids.length;
+    const hidden = parts.length === 1 ? this.onHidden : undefined;
+    const position = parts[0]!.position;
+    this.#products.use(this.#rowBanks.fill(layout.runs));
+    await this.#sweep(layout, hidden, position);
+    if (layout.head < n || hidden !== undefined) {
+      this.#backend.rmsNorm(xNorm, x, this.#weights.norm, rmsNormEps, n);
+      hidden?.(layers + 1, position, await this.#backend.read(xNorm, 0, n));
+    }
+    if (layout.head < n) await this.#readLogits(parts, layout.head, n);
+    else await this.#backend.read(x, 0, 1); // so that failures surface in this pass
+  }
+
+  #place(parts: readonly PassPart[]): Layout {
+    const { vocabSize } = this.config;
+    const total = parts.reduce((sum, { ids }) => sum + ids.length, 0);
+    if (total > this.chunkSize) throw new Error(`a pass of ${total} rows`);
+    const ids = new Int32Array(total);
+    const spans: { cache: KvCache; position: number; n: number }[] = [];
+    const runs: { banks: Banks; n: number }[] = [];
+    let row = 0;
+    const add = (part: PassPart, start: number, end: number): void => {
+      if (start === end) return;
+      const { cache, banks } = part;
+      const position = part.position + start;
+      for (let i = start; i < end; i++) ids[row++] = part.ids[i]!;
+      const [span, run] = [spans.at(-1), runs.at(-1)];
+      // what follows the span before goes on in it
+      if (span?.cache === cache && span.position + span.n === position) span.n += end - start;
+      else spans.push({ cache, position, n: end - start });
+      if (run?.banks === banks) run.n += end - start;
+      else runs.push({ banks, n: end - start });
+    };
+    const bodyOf = ({ ids, logits }: PassPart): number =>
+      ids.length - (logits?.length ?? 0) / vocabSize;
+    for (const part of parts) add(part, 0, bodyOf(part));
+    const head = row;
+    for (const part of parts) add(part, bodyOf(part), part.ids.length);
+    return { ids, spans, runs, head };
+  }
+
+  /** All layers; leaves the residual stream in `state.x`. */
+  async #sweep(
+    { ids, spans }: Layout,
+    hidden: OnHidden | undefined,
+    position: number,
+  ): Promise<void> {
+    const backend = this.#backend;
+    const eps = this.config.rmsNormEps;
+    const rope = this.#rope!;
+    const { x, xNorm, q, k, v, attention, gate, up } = this.#state;
+    const n = ids.length;
+
+    // embedding
+    backend.embed(x, this.#weights.embedding, ids);
+    hidden?.(0, position, await backend.read(x, 0, n));
+
+    for (let layer = 0; layer < this.config.layers; layer++) {
+      const { attentionNorm, mlpNorm } = this.#weights.layers[layer]!;
+      const products = this.#products.layers[layer]!;
+
+      // attention norm; q, k and v
+      backend.rmsNorm(xNorm, x, attentionNorm, eps, n);
+      backend.linear(xNorm, n, products.qkv);
+
+      // rotary positions, cache, attention
+      backend.rope(q, rope, spans);
+      backend.rope(k, rope, spans);
+      backend.writeKv(layer, k, v, spans);
+      backend.attention(attention, q, layer, spans);
+
+      // output projection, into the residual stream
+      backend.linear(attention, n, products.o);
+
+      // MLP norm; gate and up; SwiGLU; down, into the residual stream
+      backend.rmsNorm(xNorm, x, mlpNorm, eps, n);
+      backend.linear(xNorm, n, products.gateUp);
+      backend.siluMul(gate, gate, up, n);
+      backend.linear(gate, n, products.down);
+
+      hidden?.(layer + 1, position, await backend.read(x, 0, n));
+    }
+  }
+
+  /** The head over rows `head`..n of `xNorm`, a few at a time, to the places that the parts name. */
+  async #readLogits(parts: readonly PassPart[], head: number, n: number): Promise<void> {
+    const { xNorm, logits } = this.#state;
+    const { vocabSize } = this.config;
+    const [product] = this.#products.head;
+    const bank = product.bank;
+    const places = parts.flatMap(({ logits: place }) => (place?.length ? [place] : []));
+    let filled = 0; // rows of places[0]
+    for (let row = head; row < n; row += logits.rows) {
+      const rows = Math.min(logits.rows, n - row);
+      product.bank = entriesFrom(bank, row);
+      this.#backend.linear(xNorm, rows, this.#products.head, row);
+      const reads: Promise<unknown>[] = [];
+      for (let at = 0; at < rows; ) {
+        const place = places[0]!;
+        const count = Math.min(rows - at, place.length / vocabSize - filled);
+        const into = place.subarray(filled * vocabSize, (filled + count) * vocabSize);
+        reads.push(this.#backend.read(logits, at, count, into));
+        at += count;
+        filled += count;
+        if (filled === place.length / vocabSize) {
+          places.shift();
+          filled = 0;
+        }
+      }
+      await Promise.all(reads);
+    }
+  }
+
   #checkDisposed(): void {
     if (this.#disposed) throw new TureenError("DISPOSED", "the model was disposed");
   }
-}
-
-function product(
-  out: Tensor,
-  { info, matrix, bias }: LinearWeights,
-  banks: Banks,
-  accumulate = false,
-): LinearOutput {
-  const bank = banks.get(info.path) ?? NO_ENTRIES;
-  return { out, weight: matrix, bias, bank, accumulate };
-}
-
-function createRunState(backend: Backend, config: ModelConfig, chunk: number): RunState {
-  const { hiddenSize, heads, kvHeads, headDim, intermediateSize, vocabSize } = config;
-  const created: Tensor[] = [];
-  const tensor = (rows: number, cols: number): Tensor => {
-    const handle = backend.createTensor(rows, cols);
-    created.push(handle);
-    return handle;
-  };
-  try {
-    return {
-      x: tensor(chunk, hiddenSize),
-      xNorm: tensor(chunk, hiddenSize),
-      q: tensor(chunk, heads * headDim),
-      k: tensor(chunk, kvHeads * headDim),
-      v: tensor(chunk, kvHeads * headDim),
-      attention: tensor(chunk, heads * headDim),
-      gate: tensor(chunk, intermediateSize),
-      up: tensor(chunk, intermediateSize),
-      logits: tensor(Math.min(chunk, LOGITS_ROWS), vocabSize),
-    };
-  } catch (error) {
-    for (const handle of created) backend.free(handle);
-    throw error;
-  }
-}
-
-function nextTask(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
 }
