@@ -12,7 +12,7 @@ struct Params {
   splits: u32,
   partial_in: u32, // [n × heads, splits, 2 + headDim]
   heads: u32,
-  head_dim: u32, // at most 256; a multiple of a unit where something follows
+  head_dim: u32, // at most 128; a multiple of a unit where something follows
   keep: u32, // where out is kept as the next product's input, or NONE
   segments: u32, // of the next product
   h: u32,
@@ -21,7 +21,7 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-var<workgroup> values: array<f32, 256>;
+var<workgroup> values: array<f32, 128>;
 
 @compute @workgroup_size(64)
 fn main(

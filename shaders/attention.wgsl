@@ -16,7 +16,7 @@ struct Params {
   position: u32,
   heads: u32,
   kv_heads: u32,
-  head_dim: u32, // at most 256
+  head_dim: u32, // at most 128
   length: u32, // of the cache
   keys: u32, // [kvHeads, headDim, length] in `kv`
   values: u32, // [kvHeads, length, headDim] in `kv`
@@ -26,10 +26,10 @@ struct Params {
 
 const ROWS: u32 = 8u;
 const TILE: u32 = 64u;
-const DIMS: u32 = 4u; // headDim / 64, at most
+const DIMS: u32 = 2u; // headDim / 64, at most
 const LOWEST: f32 = -3.0e38;
 
-var<workgroup> q_rows: array<f32, 2048>; // [8, headDim]
+var<workgroup> q_rows: array<f32, 1024>; // [8, headDim]
 var<workgroup> weight: array<f32, 512>; // [8, 64]: scores, then e^(s - max)
 var<workgroup> shares: array<f32, 64>;
 var<workgroup> shrink: array<f32, 8>; // e^(old max - new max)

@@ -1,8 +1,8 @@
 // B h added to the rows that a workgroup owns: each thread asks for the products of its own rows.
 //# include segment
 /// Columns of h that are staged at a time.
-const H_COLS: u32 = 256u;
-var<workgroup> h_values: array<f32, 256>;
+const H_COLS: u32 = 64u;
+var<workgroup> h_values: array<f32, 64>;
 
 /// Where h lies: `parts` partial sums, each `stride` numbers long.
 struct HRegion {

@@ -1,8 +1,8 @@
 // Staged activations beside f32 weights: units of 4 columns in workgroup memory.
 const UNIT: u32 = 4u;
 /// Units that are staged at a time.
-const CHUNK: u32 = 512u;
-var<workgroup> x_f: array<vec4<f32>, 512>;
+const CHUNK: u32 = 128u;
+var<workgroup> x_f: array<vec4<f32>, 128>;
 
 fn put_unit(at: u32, v: ptr<function, array<f32, 4>>) {
   x_f[at] = vec4<f32>((*v)[0], (*v)[1], (*v)[2], (*v)[3]);

@@ -2,10 +2,10 @@
 //# include round-q8
 const UNIT: u32 = 32u;
 /// Units that are staged at a time.
-const CHUNK: u32 = 128u;
-var<workgroup> x_q: array<vec4<u32>, 256>;
-var<workgroup> x_d: array<f32, 128>;
-var<workgroup> x_sum: array<f32, 128>;
+const CHUNK: u32 = 64u;
+var<workgroup> x_q: array<vec4<u32>, 128>;
+var<workgroup> x_d: array<f32, 64>;
+var<workgroup> x_sum: array<f32, 64>;
 
 fn put_unit(at: u32, v: ptr<function, array<f32, 32>>) {
   let block = round_block(v);

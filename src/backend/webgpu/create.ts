@@ -1,0 +1,31 @@
+// Starts the WebGPU backend.
+import { TureenError } from "../../errors.ts";
+import type { Backend } from "../backend.ts";
+import { findAdapter, findGpu, isSoftware, nameOf, openDevice } from "./device.ts";
+import { WebGpuBackend } from "./webgpu-backend.ts";
+
+/**
+ * @param gpu the host's WebGPU; default: what the host has
+ * @throws TureenError `BACKEND_UNAVAILABLE`
+ */
+export async function createWebGpuBackend(gpu?: GPU): Promise<Backend> {
+  const found = gpu ?? (await findGpu());
+  const adapter = typeof found === "string" ? found : await findAdapter(found);
+  if (typeof found === "string" || typeof adapter === "string") {
+    throw new TureenError("BACKEND_UNAVAILABLE", "the WebGPU backend cannot run here", {
+      found: String(typeof found === "string" ? found : adapter),
+      hint: "Use the wasm backend; in Node, install the package `webgpu`.",
+    });
+  }
+  return new WebGpuBackend(await openDevice(found, adapter));
+}
+
+/** The GPU that `backend: "auto"` would take, or why it takes none. */
+export async function describeGpu(): Promise<{ readonly name: string } | { readonly why: string }> {
+  const gpu = await findGpu();
+  if (typeof gpu === "string") return { why: gpu };
+  const adapter = await findAdapter(gpu);
+  if (typeof adapter === "string") return { why: adapter };
+  const name = nameOf(adapter.info);
+  return isSoftware(adapter) ? { why: `${name} is a software renderer` } : { name };
+}

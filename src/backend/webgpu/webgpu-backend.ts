@@ -1,0 +1,498 @@
+// The WebGPU backend: owns the device's memory, records operations and submits them at the next read. What becomes of them is
+// planner.ts's, the arithmetic is in shaders/.
+import { TureenError } from "../../errors.ts";
+import { findNotFinite, toFloat32 } from "../../formats/float.ts";
+import type {
+  Backend,
+  BankEntry,
+  Handle,
+  KvCache,
+  KvCacheOptions,
+  LinearOutput,
+  Matrix,
+  MatrixSource,
+  Rope,
+  RopeOptions,
+  Segment,
+  SegmentData,
+  Span,
+  Tensor,
+  Vector,
+  WeightType,
+} from "../backend.ts";
+import { ropeFrequencies } from "../rope-frequencies.ts";
+import { requireBeside, requirePositions, requireRoom, requireRows } from "../wasm/checks.ts";
+import type { OpenDevice } from "./device.ts";
+import { DispatchList } from "./dispatch-list.ts";
+import { type GpuMatrix, type GpuVector, HandleRegistry, type MatrixPart } from "./handles.ts";
+import { packedBytes, rowsWithin, VEC4 } from "./layout.ts";
+import { BufferSource, GPU_STORAGE, Heap, Slabs } from "./memory.ts";
+import type { ActiveSegment, GpuSpan, LinearProduct, Operation } from "./operations.ts";
+import { packRows } from "./pack.ts";
+import { Pipelines } from "./pipelines.ts";
+import { Planner } from "./planner.ts";
+import { Scratch } from "./scratch.ts";
+import { type ReadBack, Submitter } from "./submitter.ts";
+
+/** Bytes that one read of a source asks for, about. */
+const PIECE_BYTES = 1 << 22;
+const MIB = 2 ** 20;
+/** Widest head that attention.wgsl takes. */
+const MAX_HEAD_DIM = 128;
+
+export class WebGpuBackend implements Backend {
+  readonly name = "webgpu";
+  readonly build: string;
+  readonly threads = 1;
+  readonly #device: GPUDevice;
+  readonly #source: BufferSource;
+  readonly #memory: Heap;
+  readonly #bank: Heap;
+  readonly #slabs: Slabs;
+  readonly #caches = new Set<GPUBuffer>();
+  readonly #pipelines: Pipelines;
+  readonly #submitter: Submitter;
+  readonly #list = new DispatchList();
+  readonly #scratch: Scratch;
+  readonly #planner: Planner;
+  readonly #handles = new HandleRegistry();
+  #ops: Operation[] = [];
+  #failure: TureenError | undefined;
+  #disposed = false;
+
+  constructor({ device, description, packedDot }: OpenDevice) {
+    const subgroups = device.features.has("subgroups" as GPUFeatureName);
+    this.build = `${description || "unnamed GPU"}${subgroups ? ", subgroups" : ""}`;
+    this.#device = device;
+    this.#source = new BufferSource(device);
+    this.#memory = new Heap(this.#source, "activations", MIB);
+    this.#bank = new Heap(this.#source, "adapters", MIB);
+    this.#slabs = new Slabs(this.#source, "weights");
+    this.#pipelines = new Pipelines(device, { subgroups, packedDot });
+    this.#submitter = new Submitter(device, this.#pipelines, this.#memory, this.#bank);
+    this.#scratch = new Scratch(this.#memory);
+    this.#planner = new Planner(this.#list, this.#scratch);
+    device.addEventListener("uncapturederror", (event) => {
+      const { error } = event as GPUUncapturedErrorEvent;
+      this.#fail("the GPU refused a command", error.message);
+    });
+    void device.lost.then(({ reason, message }) => {
+      if (!this.#disposed) this.#fail("the GPU was lost", `${reason}: ${message}`);
+    });
+  }
+
+  // ---- weights and buffers
+
+  async loadMatrix(source: MatrixSource, type: WeightType): Promise<Matrix> {
+    this.#check();
+    const { rows, cols } = source;
+    await this.#pipelines.warmUp(type);
+    const parts = await this.#loadParts(source, type);
+    const nBytes = parts.reduce((sum, part) => sum + packedBytes(type, part.rows, cols), 0);
+    return this.#handles.add({ kind: "matrix", rows, cols, type, nBytes, parts });
+  }
+
+  async replaceMatrix(matrix: Matrix, source: MatrixSource): Promise<void> {
+    this.#check();
+    const target = this.#handles.get(matrix);
+    const { rows, cols, type } = target;
+    if (source.rows !== rows || source.cols !== cols) {
+      throw new Error(`matrix is [${rows}, ${cols}], source [${source.rows}, ${source.cols}]`);
+    }
+    // Packed aside first, so that a failure half-way leaves the old content.
+    const parts = await this.#loadParts(source, type);
+    this.#flush();
+    this.#freeParts(target);
+    target.parts = parts;
+  }
+
+  loadVector(name: string, values: Float32Array): Vector {
+    this.#check();
+    return this.#handles.add(this.#createVector(name, values));
+  }
+
+  loadSegment(data: SegmentData, base: WeightType): Segment {
+    this.#check();
+    const { name, rank, rows, cols } = data;
+    const type = base === "f32" ? "f32" : "q8";
+    checkFinite(`${name}.lora_A`, data.a, cols);
+    checkFinite(`${name}.lora_B`, data.b, rank);
+    const bias = data.bias && this.#createVector(`${name}.lora_B.bias`, data.bias);
+    const a = this.#packBank(data.a, rank, cols, type);
+    const b = this.#packBank(data.b, rows, rank, type);
+    const nBytes =
+      packedBytes(type, rank, cols) + packedBytes(type, rows, rank) + (bias ? rows * 4 : 0);
+    return this.#handles.add({ kind: "segment", rank, rows, cols, nBytes, type, a, b, bias });
+  }
+
+  createTensor(rows: number, cols: number): Tensor {
+    this.#check();
+    const nBytes = rows * cols * 4;
+    const at = this.#memory.allocate(nBytes, () => this.#flush());
+    const tensor = this.#handles.add({ kind: "tensor" as const, rows, cols, at: at / 4 });
+    return tensor;
+  }
+
+  createKvCache({ layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
+    this.#check();
+    if (headDim > MAX_HEAD_DIM) {
+      throw new TureenError("MODEL_UNSUPPORTED", "the heads are too wide for the WebGPU backend", {
+        expected: `at most ${MAX_HEAD_DIM}`,
+        found: String(headDim),
+        hint: "Use the wasm backend.",
+      });
+    }
+    const size = 2 * 4 * kvHeads * headDim * length;
+    const buffers: GPUBuffer[] = [];
+    try {
+      for (let layer = 0; layer < layers; layer++) {
+        buffers.push(this.#source.create(`cache, layer ${layer}`, size, GPU_STORAGE));
+      }
+    } catch (error) {
+      for (const buffer of buffers) buffer.destroy();
+      throw error;
+    }
+    for (const buffer of buffers) this.#caches.add(buffer);
+    const nBytes = size * layers;
+    return this.#handles.add({
+      kind: "kv-cache",
+      layers,
+      kvHeads,
+      headDim,
+      length,
+      nBytes,
+      buffers,
+    });
+  }
+
+  createRope({ headDim, theta, scaling, length }: RopeOptions): Rope {
+    this.#check();
+    if (headDim % 2 !== 0) throw new Error(`headDim ${headDim} is odd`);
+    const frequencies = ropeFrequencies(headDim, theta, scaling, Math.pow);
+    const table = new Float32Array(length * headDim);
+    for (let position = 0; position < length; position++) {
+      for (let j = 0; j < headDim / 2; j++) {
+        const angle = position * frequencies[j]!;
+        table[position * headDim + 2 * j] = Math.cos(angle);
+        table[position * headDim + 2 * j + 1] = Math.sin(angle);
+      }
+    }
+    return this.#handles.add({ kind: "rope", headDim, length, at: this.#place(table) });
+  }
+
+  free(handle: Handle): void {
+    if (this.#disposed) return;
+    const owned = this.#handles.get(handle);
+    this.#handles.delete(handle);
+    if (this.#failure !== undefined) return; // nothing is left to give back
+    switch (owned.kind) {
+      case "matrix":
+        this.#flush();
+        this.#freeParts(owned);
+        break;
+      case "segment":
+        this.#bank.free(owned.a * VEC4);
+        this.#bank.free(owned.b * VEC4);
+        if (owned.bias !== undefined) this.#memory.free(owned.bias.at * 4);
+        break;
+      case "kv-cache":
+        this.#flush();
+        this.#submitter.forget();
+        for (const buffer of owned.buffers) {
+          this.#caches.delete(buffer);
+          buffer.destroy();
+        }
+        break;
+      default:
+        this.#memory.free(owned.at * 4);
+    }
+  }
+
+  // ---- operations
+
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
+    this.#check();
+    const to = this.#handles.get(out);
+    const from = this.#handles.get(table);
+    requireRoom(out, ids.length, table.cols);
+    const list = Uint32Array.from(ids, (id) => {
+      if (!(Number.isInteger(id) && id >= 0 && id < table.rows)) {
+        throw new Error(`id ${id} is outside 0..${table.rows - 1}`);
+      }
+      return id;
+    });
+    if (list.length === 0) return;
+    this.#ops.push({ kind: "embed", out: to, table: from, n: list.length, ids: list });
+  }
+
+  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
+    this.#check();
+    requireRoom(out, n, weight.length);
+    requireRoom(x, n, weight.length);
+    const handles = this.#handles;
+    const op = { out: handles.get(out), x: handles.get(x), weight: handles.get(weight), eps, n };
+    if (n > 0) this.#ops.push({ kind: "rmsNorm", ...op });
+  }
+
+  linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row = 0): void {
+    this.#check();
+    if (row < 0 || row + n > x.rows) throw new Error(`rows ${row}..${row + n - 1} of ${x.rows}`);
+    const input = this.#handles.get(x);
+    const products = outputs.map((output) => this.#product(input.cols, n, output));
+    if (n === 0) return;
+    // one weight type at a time
+    for (const type of new Set(products.map(({ weight }) => weight.type))) {
+      const same = products.filter(({ weight }) => weight.type === type);
+      this.#ops.push({ kind: "linear", x: input, row, n, outputs: same });
+    }
+  }
+
+  rope(x: Tensor, rope: Rope, spans: readonly Span[]): void {
+    this.#check();
+    const table = this.#handles.get(rope);
+    const to = this.#handles.get(x);
+    requireRoom(x, requireRows(spans), x.cols);
+    if (x.cols % table.headDim !== 0)
+      throw new Error(`${x.cols} columns, heads of ${table.headDim}`);
+    for (const { position, n } of spans) {
+      if (position < 0 || position + n > table.length) {
+        throw new Error(`positions ${position}..${position + n - 1} of ${table.length}`);
+      }
+    }
+    const own = this.#spans(spans);
+    this.#ops.push({ kind: "rope", x: to, rope: table, spans: own, backward: false });
+  }
+
+  writeKv(layer: number, k: Tensor, v: Tensor, spans: readonly Span[]): void {
+    this.#check();
+    const [keys, values] = [this.#handles.get(k), this.#handles.get(v)];
+    const rows = requireRows(spans);
+    const own = this.#spans(spans);
+    for (const { cache, position, n } of own) {
+      requirePositions(cache, layer, position, n);
+      for (const tensor of [k, v]) requireRoom(tensor, rows, cache.kvHeads * cache.headDim);
+    }
+    this.#ops.push({ kind: "writeKv", layer, k: keys, v: values, spans: own });
+  }
+
+  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
+    this.#check();
+    const [to, query] = [this.#handles.get(out), this.#handles.get(q)];
+    const rows = requireRows(spans);
+    const own = this.#spans(spans);
+    requireRoom(q, rows, q.cols);
+    requireRoom(out, rows, q.cols);
+    for (const { cache, position, n } of own) {
+      const share = q.cols / cache.headDim / cache.kvHeads;
+      if (!Number.isInteger(share)) {
+        throw new Error(`${q.cols / cache.headDim} heads share ${cache.kvHeads} KV heads`);
+      }
+      requirePositions(cache, layer, position, n);
+    }
+    this.#ops.push({ kind: "attention", out: to, q: query, layer, spans: own });
+  }
+
+  siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+    this.#check();
+    for (const tensor of [out, gate, up]) requireRoom(tensor, n, gate.cols);
+    const handles = this.#handles;
+    const op = { out: handles.get(out), gate: handles.get(gate), up: handles.get(up), n };
+    if (n > 0) this.#ops.push({ kind: "siluMul", ...op });
+  }
+
+  async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {
+    this.#check();
+    const { at, cols, rows } = this.#handles.get(x);
+    if (row < 0 || row + nRows > rows)
+      throw new Error(`rows ${row}..${row + nRows - 1} of ${rows}`);
+    const size = nRows * cols;
+    if (into !== undefined && into.length < size) {
+      throw new Error(`${into.length} places for ${size} numbers`);
+    }
+    const result = into ?? new Float32Array(size);
+    const readBack = { at: (at + row * cols) * 4, nBytes: size * 4 };
+    await this.#readBytes(readBack, (bytes) => result.set(new Float32Array(bytes)));
+    return result;
+  }
+
+  async dispose(): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#handles.clear();
+    this.#ops = [];
+    this.#release();
+    this.#device.destroy();
+  }
+
+  // ---- inside
+
+  /** Submits what is recorded; with `readBack` in the same submission. */
+  #flush(readBack?: ReadBack): Promise<GPUBuffer> | undefined {
+    const ops = this.#ops;
+    this.#ops = [];
+    this.#list.clear();
+    this.#planner.plan(ops);
+    const mapped = this.#submitter.submit(this.#list, readBack);
+    this.#scratch.release();
+    return mapped;
+  }
+
+  async #readBytes(readBack: ReadBack, take: (bytes: ArrayBuffer) => void): Promise<void> {
+    if (readBack.nBytes === 0) return;
+    const mapping = this.#flush(readBack)!;
+    let staging: GPUBuffer;
+    try {
+      staging = await mapping;
+    } catch (cause) {
+      this.#check(); // a lost or disposed device says why
+      throw failure("the GPU returned no data", String(cause), cause);
+    }
+    take(staging.getMappedRange(0, readBack.nBytes));
+    this.#submitter.release(staging);
+    await this.#source.settle();
+    this.#check();
+  }
+
+  #product(cols: number, n: number, output: LinearOutput): LinearProduct {
+    const weight = this.#handles.get(output.weight);
+    const out = this.#handles.get(output.out);
+    if (cols !== weight.cols || out.cols !== weight.rows || n > out.rows) {
+      throw new Error(
+        `product of [${n}, ${cols}] with [${weight.rows}, ${weight.cols}] into [${out.rows}, ${out.cols}]`,
+      );
+    }
+    const bias = output.bias && this.#handles.get(output.bias);
+    const bank = output.bank.flatMap((entry) => this.#active(entry, weight, n));
+    return { out, weight, bias, bank, accumulate: output.accumulate ?? false };
+  }
+
+  /** The entry with its numbers captured, unless all are 0. */
+  #active({ segment: handle, m }: BankEntry, weight: GpuMatrix, n: number): ActiveSegment[] {
+    const segment = this.#handles.get(handle);
+    requireBeside(segment, weight);
+    if (typeof m !== "number" && m.length < n)
+      throw new Error(`${m.length} numbers m for ${n} rows`);
+    const numbers =
+      typeof m === "number"
+        ? new Float32Array(n).fill(m)
+        : Float32Array.from({ length: n }, (_, i) => m[i]!);
+    return numbers.every((number) => number === 0) ? [] : [{ segment, m: numbers }];
+  }
+
+  #spans(spans: readonly Span[]): GpuSpan[] {
+    let row = 0;
+    return spans.map(({ cache, position, n }) => {
+      const span = { cache: this.#handles.get(cache), position, n, row };
+      row += n;
+      return span;
+    });
+  }
+
+  async #loadParts(source: MatrixSource, type: WeightType): Promise<MatrixPart[]> {
+    const { rows, cols } = source;
+    const most = rowsWithin(type, cols, this.#slabs.limit);
+    const parts: MatrixPart[] = [];
+    try {
+      for (let row0 = 0; row0 < rows; row0 += most) {
+        const n = Math.min(most, rows - row0);
+        const place = this.#slabs.allocate(packedBytes(type, n, cols));
+        const part = { ...place, row0, rows: n };
+        parts.push(part);
+        await this.#loadPart(source, type, part);
+      }
+      await this.#source.settle();
+    } catch (error) {
+      if (!this.#disposed) for (const part of parts) this.#slabs.free(part);
+      throw error;
+    }
+    return parts;
+  }
+
+  async #loadPart(source: MatrixSource, type: WeightType, part: MatrixPart): Promise<void> {
+    const { name, cols, dtype } = source;
+    const rowBytes = cols * (dtype === "F32" ? 4 : 2);
+    const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+    for (let row = 0; row < part.rows; row += step) {
+      const n = Math.min(step, part.rows - row);
+      const values = toFloat32(await source.read(part.row0 + row, n), dtype);
+      if (values.length !== n * cols) {
+        throw new Error(`${name}: ${n} rows came as ${values.length} numbers`);
+      }
+      checkFinite(name, values, cols, part.row0 + row);
+      this.#check();
+      this.#flush(); // what is recorded may still use this place
+      for (const { offset, bytes } of packRows(type, values, row, n, part.rows, cols)) {
+        this.#device.queue.writeBuffer(part.buffer, part.offset + offset, bytes);
+      }
+    }
+  }
+
+  #freeParts({ parts }: GpuMatrix): void {
+    this.#submitter.forget();
+    for (const part of parts) this.#slabs.free(part);
+  }
+
+  /** @returns address in vec4 of the bank's heap */
+  #packBank(values: Float32Array, rows: number, cols: number, type: WeightType): number {
+    const at = this.#bank.allocate(packedBytes(type, rows, cols), () => this.#flush());
+    this.#flush();
+    for (const { offset, bytes } of packRows(type, values, 0, rows, rows, cols)) {
+      this.#device.queue.writeBuffer(this.#bank.buffer, at + offset, bytes);
+    }
+    return at / VEC4;
+  }
+
+  #createVector(name: string, values: Float32Array): GpuVector {
+    checkFinite(name, values, values.length);
+    return { kind: "vector", length: values.length, at: this.#place(values) };
+  }
+
+  /** Puts numbers into the heap of activations. @returns their address in elements */
+  #place(values: Float32Array): number {
+    const at = this.#memory.allocate(values.byteLength, () => this.#flush());
+    this.#flush();
+    this.#device.queue.writeBuffer(this.#memory.buffer, at, values as Float32Array<ArrayBuffer>);
+    return at / 4;
+  }
+
+  #fail(what: string, found: string): void {
+    this.#failure ??= failure(what, found);
+    this.#ops = [];
+  }
+
+  #release(): void {
+    this.#submitter.destroy();
+    this.#memory.destroy();
+    this.#bank.destroy();
+    this.#slabs.destroy();
+    for (const buffer of this.#caches) buffer.destroy();
+    this.#caches.clear();
+  }
+
+  #check(): void {
+    if (this.#disposed) {
+      throw new TureenError("DISPOSED", "the WebGPU backend was used after it was disposed");
+    }
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}
+
+function failure(what: string, found: string, cause?: unknown): TureenError {
+  const hint = "Dispose the model and load it again, or use the wasm backend.";
+  return new TureenError(
+    "BACKEND_FAILED",
+    what,
+    { found, hint },
+    cause === undefined ? {} : { cause },
+  );
+}
+
+function checkFinite(name: string, values: Float32Array, cols: number, firstRow = 0): void {
+  const bad = findNotFinite(values);
+  if (bad === -1) return;
+  throw new TureenError("WEIGHTS_NOT_FINITE", `tensor ${name} holds NaN or infinity`, {
+    found: String(values[bad]),
+    where: `row ${firstRow + Math.floor(bad / cols)}, column ${bad % cols}`,
+    hint: "The file is damaged, or training diverged; get another copy.",
+  });
+}

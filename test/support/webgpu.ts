@@ -1,0 +1,16 @@
+// WebGPU without a GPU: the package `webgpu` on the software renderer that Debian's Chromium brings along.
+import { existsSync } from "node:fs";
+import type { Backend } from "../../src/backend/backend.ts";
+
+const DRIVER = "/usr/lib/chromium/vk_swiftshader_icd.json";
+
+/** Why there is no WebGPU in this Node, or undefined. */
+export const webgpuMissing: string | undefined = existsSync(DRIVER)
+  ? undefined
+  : `there is no ${DRIVER}`;
+
+export async function createTestWebGpu(): Promise<Backend> {
+  process.env.VK_DRIVER_FILES ??= DRIVER; // read by the Vulkan loader when the first device is asked for
+  const { createWebGpuBackend } = await import("../../src/backend/webgpu/create.ts");
+  return createWebGpuBackend();
+}
