@@ -1,0 +1,15 @@
+// The page's beginning: draws at once, then opens the kitchen.
+import "./style.css";
+import { render } from "preact";
+import { App } from "./app.tsx";
+import { kitchen, openKitchen } from "./engine/kitchen.ts";
+import { keepOffline } from "./engine/offline.ts";
+import { beginTasting } from "./engine/tasting.ts";
+
+const root = document.getElementById("app")!;
+root.replaceChildren();
+render(<App />, root);
+
+await openKitchen();
+if (kitchen.value !== undefined) await beginTasting(kitchen.value);
+await keepOffline(); // after the kitchen: both would fetch at once

@@ -1,0 +1,44 @@
+// Name and table of contents. Links scroll by script: the address holds the soup.
+import { kitchen } from "../engine/kitchen.ts";
+
+const SECTIONS = [
+  ["taste", "Taste"],
+  ["season", "Season"],
+  ["learn", "Learn"],
+  ["bring", "Bring a model"],
+  ["machine", "Machine"],
+] as const;
+
+export function scrollTo(id: string): void {
+  const target = document.getElementById(id);
+  target?.scrollIntoView();
+  target?.focus({ preventScroll: true });
+}
+
+export function Header() {
+  return (
+    <header class="header">
+      <p class="wordmark">Tureen</p>
+      <nav aria-label="Sections">
+        <ul>
+          {SECTIONS.map(([id, label]) => (
+            <li key={id}>
+              <a
+                href={`#${id}`}
+                onClick={(event) => {
+                  event.preventDefault();
+                  scrollTo(id);
+                }}
+              >
+                {label}
+              </a>
+            </li>
+          ))}
+        </ul>
+      </nav>
+      <p class="status" role="status">
+        {kitchen.value === undefined ? "Opening the kitchen…" : "Runs in this page"}
+      </p>
+    </header>
+  );
+}
