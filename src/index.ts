@@ -43,7 +43,7 @@ export { MERGE_METHODS } from "./soup/methods/methods.ts";
 export { parseRecipe, type SoupRecipe, serializeRecipe } from "./soup/recipe.ts";
 export type { Soup } from "./soup/soup.ts";
 export type { SoupWeight, SoupWeights } from "./soup/weights.ts";
-export type { CachedRepo, CachedRevision, HubCache } from "./sources/cache/cache.ts";
+export type { CachedRepo, CachedRevision, CacheTrim, HubCache } from "./sources/cache/cache.ts";
 export { type HubCacheOptions, openHubCache } from "./sources/cache/open-cache.ts";
 export type { HubOptions, Warning } from "./sources/hub-options.ts";
 export type { FileContent, FileSetInput } from "./sources/open.ts";

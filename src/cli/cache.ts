@@ -1,19 +1,21 @@
-// tureen cache: what of the Hub is on this disk, and removing it. The folder is shared with Python's tools.
+// tureen cache: what of the Hub is on this disk, removing it, and keeping it below a size. The folder is shared with Python's tools.
 
 import { TureenError } from "../errors.ts";
 import type { CachedRepo, HubCache } from "../sources/cache/cache.ts";
 import { openHubCache } from "../sources/cache/open-cache.ts";
 import type { Command } from "./command.ts";
 import { formatBytes, formatTable, note, print, printJson } from "./output.ts";
-import { textFlag, UsageError } from "./usage.ts";
+import { parseBytes, textFlag, UsageError } from "./usage.ts";
 
 export const cacheCommand: Command = {
   name: "cache",
   summary: "models of the Hub that are on this disk",
   help: `Usage: tureen cache ls [options]
        tureen cache rm NAME[@REVISION] ... [options]
+       tureen cache trim SIZE [options]
 ls lists models and adapters with their sizes; rm removes them, or one revision (commit, branch or tag) and what only it
-holds. Python's Hub tools use the same folder: what is removed here is gone for them, too.
+holds; trim removes what was used longest ago until the rest takes at most SIZE (20GB), but nothing that is in use.
+Python's Hub tools use the same folder: what is removed here is gone for them, too.
 
   --cache-dir DIR         default: HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub
   --json                  print one object`,
@@ -27,7 +29,12 @@ holds. Python's Hub tools use the same folder: what is removed here is gone for 
     if (action === "ls" && names.length === 0) return list(cache, json);
     if (action === "rm" && names.length > 0) return remove(cache, names, json);
     if (action === "rm") throw new UsageError("cache rm: a NAME is missing");
-    throw new UsageError("cache: expected ls or rm NAME");
+    const [size] = names;
+    if (action === "trim" && size !== undefined && names.length === 1) {
+      return trim(cache, parseBytes(size, "cache trim")!, json);
+    }
+    if (action === "trim") throw new UsageError("cache trim: expected one SIZE, such as 20GB");
+    throw new UsageError("cache: expected ls, rm NAME or trim SIZE");
   },
 };
 
@@ -45,20 +52,21 @@ async function list(cache: HubCache, json: boolean): Promise<void> {
   if (json) return printJson({ cache: cache.name, nBytes, repos });
   if (repos.length > 0) {
     const rows = repos.flatMap(rowsOf);
-    print(formatTable(["name", "revision", "refs", "files", "size"], rows));
+    print(formatTable(["name", "revision", "refs", "used", "files", "size"], rows));
   }
   note(`${formatBytes(nBytes)} in ${cache.name}`);
 }
 
 function rowsOf({ repo, revisions, incompleteBytes }: CachedRepo): (string | number)[][] {
-  const rows: (string | number)[][] = revisions.map(({ commit, refs, files, nBytes }) => [
+  const rows: (string | number)[][] = revisions.map(({ commit, refs, files, nBytes, lastUsed }) => [
     repo,
     commit.slice(0, 12),
     refs.join(", "),
+    new Date(lastUsed).toISOString().slice(0, 10),
     files.length,
     formatBytes(nBytes),
   ]);
-  if (incompleteBytes > 0) rows.push([repo, "unfinished", "", 0, formatBytes(incompleteBytes)]);
+  if (incompleteBytes > 0) rows.push([repo, "unfinished", "", "", 0, formatBytes(incompleteBytes)]);
   return rows;
 }
 
@@ -72,6 +80,14 @@ async function remove(cache: HubCache, names: readonly string[], json: boolean):
   }
   if (json) return printJson({ cache: cache.name, removed: names, nBytes });
   note(`${formatBytes(nBytes)} freed`);
+}
+
+async function trim(cache: HubCache, limit: number, json: boolean): Promise<void> {
+  const { nBytes, freed, removed } = await cache.trim(limit);
+  if (json) return printJson({ cache: cache.name, nBytes, freed, removed });
+  for (const { repo, commit } of removed) note(`removed ${repo} ${commit ?? "(unfinished)"}`);
+  note(`${formatBytes(freed)} freed, ${formatBytes(nBytes)} in ${cache.name}`);
+  if (nBytes > limit) note("the rest is in use");
 }
 
 /** `ls` shows the beginning of commits; one that is unambiguous suffices. */

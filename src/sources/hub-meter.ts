@@ -26,6 +26,11 @@ export class DownloadMeter {
     this.#total += nBytes;
   }
 
+  /** Announced bytes that have not arrived. */
+  get missing(): number {
+    return this.#total - this.#done;
+  }
+
   /** @param isLocal they were here already, which says nothing about the rate */
   add(file: string, nBytes: number, isLocal: boolean): void {
     const now = this.#now();

@@ -42,6 +42,10 @@ export interface HubOptions {
   readonly cache?: "auto" | "none" | HubCache | undefined;
   /** Where `auto` keeps files on a disk. Default: `HF_HUB_CACHE`, `HF_HOME`/hub, ~/.cache/huggingface/hub. */
   readonly cacheDir?: string | undefined;
+  /**
+   * Bytes that the cache may take. What was used longest ago is removed before a download, never what is in use. Default: no limit.
+   */
+  readonly cacheLimit?: number | undefined;
   /** False: use what the cache has, read the rest by range, and keep nothing more. Default true. */
   readonly keep?: boolean | undefined;
   /** Requests at once for a large file, 1 to 16. Default 4. */

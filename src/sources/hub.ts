@@ -50,6 +50,7 @@ export async function openHub(
     cache,
     offline,
     parallel,
+    cacheLimit: hub.cacheLimit,
     keep: hub.keep ?? true,
     onWarning,
     onDownload: options.onDownload,
@@ -96,6 +97,7 @@ interface RepositoryParts {
   readonly cache: HubCache | undefined;
   readonly offline: boolean;
   readonly parallel: number;
+  readonly cacheLimit: number | undefined;
   readonly keep: boolean;
   readonly onWarning: OpenOptions["onWarning"];
   readonly onDownload: OpenOptions["onDownload"];
@@ -243,6 +245,7 @@ class HubRepository implements FileSet {
       more: Pick<Download, "onArrival" | "turn"> = {},
     ): Promise<ByteSource> => {
       const { client, parallel, rangeBytes } = this.#parts;
+      await this.#makeRoom(cache);
       let arrived = 0;
       const onBytes = (n: number, isResumed: boolean): void => {
         arrived += n;
@@ -267,6 +270,21 @@ class HubRepository implements FileSet {
     );
     this.#arriving = Promise.allSettled([turn, source.settle?.()]);
     return source;
+  }
+
+  /** For all that was announced: the shards of a model come one after another. */
+  async #makeRoom(cache: HubCache): Promise<void> {
+    const { cacheLimit } = this.#parts;
+    if (cacheLimit === undefined) return;
+    const { missing } = this.#meter;
+    const { nBytes } = await cache.trim(Math.max(0, cacheLimit - missing));
+    if (nBytes + missing <= cacheLimit) return;
+    throw new TureenError("SOURCE_WRITE_FAILED", "the limit of the cache leaves no room", {
+      expected: `at most ${cacheLimit} bytes`,
+      found: `${missing} to come, beside ${nBytes} in use`,
+      where: cache.name,
+      hint: 'Raise the option hub.cacheLimit, or read without a cache: hub.cache = "none".',
+    });
   }
 
   #sizeOf(file: HubFile, { nBytes }: HubEntry): number {

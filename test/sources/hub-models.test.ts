@@ -135,6 +135,9 @@ describe("tureen", () => {
       "kitchen/stranger",
     ]);
 
+    const trimmed = await tureen("cache", "trim", "1kB");
+    expect(trimmed.stderr).toMatch(/^0 B freed, .* MB in HF_HOME\/hub\nthe rest is in use\n$/);
+
     const removed = await tureen(
       "cache",
       "rm",
@@ -148,9 +151,11 @@ describe("tureen", () => {
   });
 
   test.each<[number, string[], RegExp]>([
-    [2, ["cache"], /expected ls or rm NAME/],
+    [2, ["cache"], /expected ls, rm NAME or trim SIZE/],
     [2, ["cache", "rm"], /a NAME is missing/],
-    [2, ["cache", "ls", "x"], /expected ls or rm NAME/],
+    [2, ["cache", "ls", "x"], /expected ls, rm NAME or trim SIZE/],
+    [2, ["cache", "trim"], /cache trim: expected one SIZE/],
+    [2, ["cache", "trim", "much"], /cache trim: expected a size like 5GB/],
     [1, ["cache", "rm", "a/b"], /SOURCE_NOT_FOUND: a\/b is not in the cache/],
     [
       1,

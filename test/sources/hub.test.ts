@@ -1,6 +1,6 @@
 // Repositories of a hub, through the cache on a disk, against a hub on loopback: what is asked for, kept and refused.
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
-import { readlink, stat, writeFile } from "node:fs/promises";
+import { readlink, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import type { DownloadProgress, Warning } from "../../src/sources/hub-options.ts";
@@ -358,5 +358,32 @@ describe("refusals say what to do", () => {
     const files = await open({ onWarning: ({ code }) => warnings.push(code) });
     expect((await read(files, "a"))?.toString()).toBe("abc");
     expect(warnings).toEqual(["HUB_UNVERIFIED"]);
+  });
+});
+
+describe("a limit for the cache", () => {
+  const other = {
+    ...model,
+    files: { "model.safetensors": { ...weights, content: someBytes(200_000, 9) } },
+  };
+
+  test("makes room before a download, and says so where there is none", async () => {
+    hub.repos.set("org/other", other);
+    await read(await open({ name: "org/other" }), "model.safetensors");
+    const limited = await open({ hub: { cacheLimit: 400_000 } });
+    // What was used just now is in use.
+    expect(await failure(() => read(limited, "model.safetensors"))).toMatchInlineSnapshot(
+      `"SOURCE_WRITE_FAILED: the limit of the cache leaves no room: expected at most 400000 bytes, found 300000 to come, beside 200000 in use (CACHE). Raise the option hub.cacheLimit, or read without a cache: hub.cache = "none"."`,
+    );
+    const blob = join(
+      cacheDir(),
+      "models--org--other/blobs",
+      etagOf(other.files["model.safetensors"]),
+    );
+    await utimes(blob, 1, 1);
+    expect((await read(limited, "model.safetensors"))?.equals(weights.content)).toBe(true);
+    expect(existsSync(blob)).toBe(false);
+    const none = await open({ name: "org/other", hub: { cacheLimit: 100_000 } });
+    expect(await failure(() => read(none, "model.safetensors"))).toMatch(/^SOURCE_WRITE_FAILED/);
   });
 });

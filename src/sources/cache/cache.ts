@@ -33,6 +33,8 @@ export interface CachedRevision {
   readonly files: readonly string[];
   /** Content, in bytes. Revisions may share content. */
   readonly nBytes: number;
+  /** When one of its files was last opened, in ms since 1970, as far as the storage tells; else 0. */
+  readonly lastUsed: number;
 }
 
 /** A repository in the cache. */
@@ -43,7 +45,18 @@ export interface CachedRepo {
   readonly nBytes: number;
   /** Of that, downloads that were cut off. */
   readonly incompleteBytes: number;
+  /** As of revisions, and when a download last went on. */
+  readonly lastUsed: number;
   readonly revisions: readonly CachedRevision[];
+}
+
+/** What was done to make a cache smaller. */
+export interface CacheTrim {
+  /** That the cache still takes. More than the limit if the rest is in use. */
+  readonly nBytes: number;
+  readonly freed: number;
+  /** Without a commit: a repository of which only unfinished downloads were there. */
+  readonly removed: readonly { readonly repo: string; readonly commit: string | undefined }[];
 }
 
 /** A cache of files from a hub. Several programs, threads or tabs may use one at once. */
@@ -84,4 +97,10 @@ export interface HubCache {
    * @throws TureenError `SOURCE_NOT_FOUND` if it is not in the cache
    */
   remove(repo: string, revision?: string): Promise<number>;
+  /**
+   * Removes revisions, the one used longest ago first, until the cache takes at most so many bytes. What any program has open, is
+   * downloading or has used within five minutes stays.
+   * @throws TureenError `OPTION_INVALID`
+   */
+  trim(limit: number): Promise<CacheTrim>;
 }

@@ -13,10 +13,11 @@ import { findBuiltin } from "../../node-builtin.ts";
 import { openDirectory } from "../directory.ts";
 import { isCommit } from "../hub-reference.ts";
 import type { ByteSource, ReadOptions } from "../source.ts";
-import type { CachedRepo, HubCache, PartialBlob, StreamingHash } from "./cache.ts";
+import type { CachedRepo, CacheTrim, HubCache, PartialBlob, StreamingHash } from "./cache.ts";
 import { listRepos, removeFromCache } from "./directory-listing.ts";
 import { type FileSystem, writeFailure } from "./file-system.ts";
 import { openPartialFile } from "./partial-file.ts";
+import { OpenMarks, trimCache } from "./trim.ts";
 
 /**
  * A cache in a folder, which is made when something is first kept.
@@ -37,6 +38,7 @@ export function createDirectoryCache(
 class DirectoryCache implements HubCache {
   readonly name: string;
   readonly #fs: FileSystem;
+  readonly #marks = new OpenMarks((path) => this.#markUsed(path));
 
   constructor(root: string, fs: FileSystem) {
     this.name = root;
@@ -63,7 +65,14 @@ class DirectoryCache implements HubCache {
     const snapshot = `${this.#folder(repo)}/snapshots/${commit}`;
     const stat = await this.#fs.stat(snapshot).catch(() => undefined);
     if (stat?.isDirectory() !== true) return undefined;
-    return (await openDirectory(snapshot)).open(path, options);
+    const source = await (await openDirectory(snapshot)).open(path, options);
+    return source && this.#marks.add(`${snapshot}/${path}`, source);
+  }
+
+  /** By the time of access of the content, as Python's tools do; systems rarely keep it themselves. */
+  async #markUsed(path: string): Promise<void> {
+    const { mtime } = await this.#fs.stat(path);
+    await this.#fs.utimes(path, new Date(), mtime);
   }
 
   async isAbsent(repo: string, commit: string, path: string): Promise<boolean> {
@@ -134,6 +143,10 @@ class DirectoryCache implements HubCache {
 
   remove(repo: string, revision?: string): Promise<number> {
     return removeFromCache(this.#fs, this.name, repo, revision);
+  }
+
+  trim(limit: number): Promise<CacheTrim> {
+    return trimCache(this, limit);
   }
 
   #folder(repo: string): string {

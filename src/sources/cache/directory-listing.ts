@@ -34,30 +34,43 @@ async function scanRepo(fs: FileSystem, folder: string): Promise<Scan | undefine
   const revisions: CachedRevision[] = [];
   /** Everything once: by inode, since hard links and copies stand in for symbolic links. */
   const all = new Map<string, number>();
+  let lastUsed = 0;
   for (const commit of await namesIn(fs, `${folder}/snapshots`)) {
     if (!isCommit(commit)) continue;
     const snapshot = `${folder}/snapshots/${commit}`;
     const files = (await filesIn(fs, snapshot)).filter((path) => !TEMPORARY.test(path));
     const content = new Map<string, number>();
+    let used = 0;
     for (const path of files) {
       const target = await fs.stat(`${snapshot}/${path}`).catch(() => undefined);
       if (target === undefined) continue; // its content was removed
       content.set(`${target.dev}:${target.ino}`, target.size);
       all.set(`${target.dev}:${target.ino}`, target.size);
+      used = Math.max(used, target.atimeMs);
     }
+    lastUsed = Math.max(lastUsed, used);
     contents.set(commit, content);
     const pointing = [...refs].filter(([, target]) => target === commit).map(([ref]) => ref);
-    revisions.push({ commit, refs: pointing, files, nBytes: sum(content.values()) });
+    revisions.push({
+      commit,
+      refs: pointing,
+      files,
+      nBytes: sum(content.values()),
+      lastUsed: used,
+    });
   }
   let incompleteBytes = 0;
   for (const name of await namesIn(fs, `${folder}/blobs`)) {
     const blob = await fs.stat(`${folder}/blobs/${name}`).catch(() => undefined);
     if (blob === undefined || !blob.isFile()) continue;
     all.set(`${blob.dev}:${blob.ino}`, blob.size);
-    if (name.endsWith(".incomplete")) incompleteBytes += blob.size;
+    if (!name.endsWith(".incomplete")) continue;
+    incompleteBytes += blob.size;
+    lastUsed = Math.max(lastUsed, blob.mtimeMs); // which a download touches
   }
   const repo = folder.slice(folder.lastIndexOf("/") + 1 + PREFIX.length).replace("--", "/");
-  return { info: { repo, nBytes: sum(all.values()), incompleteBytes, revisions }, contents };
+  const info = { repo, nBytes: sum(all.values()), incompleteBytes, lastUsed, revisions };
+  return { info, contents };
 }
 
 /**

@@ -5,13 +5,15 @@
 //   models/org--name/blobs/ETAG/complete   {"nBytes","partBytes"}: written when the hash was right; without it, a partial
 //   models/org--name/snapshots/COMMIT/…    {"etag"}
 //   models/org--name/refs/main             a commit
+//   models/org--name/used/COMMIT, ETAG     when a file of it was last opened, or a download of it went on; in ms since 1970
 import { TureenError, throwIfAborted } from "../../errors.ts";
 import { createByteSource, shortRead } from "../byte-source.ts";
 import { isCommit } from "../hub-reference.ts";
 import type { ByteSource, ReadOptions } from "../source.ts";
-import type { CachedRepo, HubCache, PartialBlob, StreamingHash } from "./cache.ts";
+import type { CachedRepo, CacheTrim, HubCache, PartialBlob, StreamingHash } from "./cache.ts";
 import { type KeyStore, type LockManager, readText } from "./key-store.ts";
 import { listStored, removeStored } from "./parts-listing.ts";
+import { OpenMarks, trimCache } from "./trim.ts";
 
 /** A part is held in memory while it arrives. */
 const PART_BYTES = 8 * 1024 * 1024;
@@ -37,6 +39,7 @@ class PartsCache implements HubCache {
   readonly #store: KeyStore;
   readonly #locks: LockManager;
   readonly #partBytes: number;
+  readonly #marks = new OpenMarks((key) => this.#writeText(key, String(Date.now())));
 
   constructor({ store, locks, partBytes = PART_BYTES }: PartsCacheOptions) {
     this.name = store.name;
@@ -61,7 +64,8 @@ class PartsCache implements HubCache {
     const blob = `${repoKey(repo)}/blobs/${etag}`;
     const mark = await this.#readMark(blob);
     if (mark === undefined) return undefined;
-    return openParts(this.#store, blob, mark, `${this.name}: ${repo}/${path}`);
+    const source = openParts(this.#store, blob, mark, `${this.name}: ${repo}/${path}`);
+    return this.#marks.add(usedKey(repo, commit), source);
   }
 
   async isAbsent(repo: string, commit: string, path: string): Promise<boolean> {
@@ -103,12 +107,10 @@ class PartsCache implements HubCache {
         unlock();
         return undefined;
       }
-      const partial = new PartialParts(
-        this.#store,
-        blob,
-        { nBytes, partBytes: this.#partBytes },
-        unlock,
-      );
+      const mark = { nBytes, partBytes: this.#partBytes };
+      const used = usedKey(repo, etag);
+      const partial = new PartialParts({ store: this.#store, blob, mark, unlock, used });
+      await partial.markUsed();
       await partial.recover();
       return partial;
     } catch (error) {
@@ -138,6 +140,10 @@ class PartsCache implements HubCache {
     return removeStored(this.#store, repo, revision);
   }
 
+  trim(limit: number): Promise<CacheTrim> {
+    return trimCache(this, limit);
+  }
+
   async #readMark(blob: string): Promise<BlobMark | undefined> {
     return parseMark<BlobMark>(await this.#readText(`${blob}/complete`));
   }
@@ -154,6 +160,11 @@ class PartsCache implements HubCache {
 /** The folder of a repository, as a key. */
 export function repoKey(repo: string): string {
   return `models/${repo.replace("/", "--")}`;
+}
+
+/** @param name a commit, or the etag of a download */
+function usedKey(repo: string, name: string): string {
+  return `${repoKey(repo)}/used/${name}`;
 }
 
 function parseMark<T>(text: string | undefined): T | undefined {
@@ -191,11 +202,22 @@ function openParts(store: KeyStore, blob: string, mark: BlobMark, name: string):
   });
 }
 
+interface PartialOptions {
+  readonly store: KeyStore;
+  /** Its key, without the part. */
+  readonly blob: string;
+  readonly mark: BlobMark;
+  readonly unlock: () => void;
+  /** The key that tells when the download last went on. */
+  readonly used: string;
+}
+
 class PartialParts implements PartialBlob {
   readonly #store: KeyStore;
   readonly #blob: string;
   readonly #mark: BlobMark;
   readonly #unlock: () => void;
+  readonly #used: string;
   /** The part that is filling. */
   readonly #tail: Uint8Array;
   #tailBytes = 0;
@@ -203,12 +225,17 @@ class PartialParts implements PartialBlob {
   #parts = 0;
   #isOpen = true;
 
-  constructor(store: KeyStore, blob: string, mark: BlobMark, unlock: () => void) {
+  constructor({ store, blob, mark, unlock, used }: PartialOptions) {
+    this.#used = used;
     this.#store = store;
     this.#blob = blob;
     this.#mark = mark;
     this.#unlock = unlock;
     this.#tail = new Uint8Array(Math.min(mark.partBytes, mark.nBytes));
+  }
+
+  async markUsed(): Promise<void> {
+    await putOrExplain(this.#store, this.#used, new TextEncoder().encode(String(Date.now())));
   }
 
   get nBytes(): number {
@@ -259,6 +286,7 @@ class PartialParts implements PartialBlob {
       await putOrExplain(this.#store, `${this.#blob}/${this.#parts}`, this.#tail);
       this.#parts++;
       this.#tailBytes = 0;
+      await this.markUsed();
     }
   }
 
@@ -275,6 +303,7 @@ class PartialParts implements PartialBlob {
     }
     const mark = new TextEncoder().encode(JSON.stringify(this.#mark));
     await putOrExplain(this.#store, `${this.#blob}/complete`, mark);
+    await this.#store.delete(this.#used); // from now on it is used as part of a commit
     await this.release();
   }
 

@@ -13,7 +13,8 @@ export async function listStored(store: KeyStore): Promise<CachedRepo[]> {
     const own = keys.filter((key) => key.startsWith(prefix));
     repos.push((await scan(store, folder, own)).info);
   }
-  return repos;
+  // What was removed while a tab had it open may still be marked as used.
+  return repos.filter(({ nBytes, revisions }) => nBytes + revisions.length > 0);
 }
 
 interface Scan {
@@ -29,12 +30,14 @@ async function scan(store: KeyStore, folder: string, keys: readonly string[]): P
   const complete = new Set<string>();
   const files = new Map<string, Map<string, string>>();
   const refs = new Map<string, string>();
+  const used = new Map<string, number>();
   for (const key of keys) {
     const [, , kind, first = "", ...rest] = key.split("/");
     if (kind === "blobs" && rest[0] === "complete") complete.add(first);
     else if (kind === "blobs")
       sizes.set(first, (sizes.get(first) ?? 0) + (await sizeOf(store, key)));
     else if (kind === "refs") refs.set([first, ...rest].join("/"), await textOf(store, key));
+    else if (kind === "used") used.set(first, Number(await textOf(store, key)) || 0);
     else if (kind === "snapshots") {
       const paths = files.get(first) ?? new Map<string, string>();
       paths.set(rest.join("/"), etagIn(await textOf(store, key)));
@@ -50,6 +53,7 @@ async function scan(store: KeyStore, folder: string, keys: readonly string[]): P
       refs: [...refs].filter(([, target]) => target === commit).map(([ref]) => ref),
       files: [...paths.keys()].sort(),
       nBytes: sum([...own].map((etag) => sizes.get(etag) ?? 0)),
+      lastUsed: used.get(commit) ?? 0,
     };
   });
   const unfinished = [...sizes].filter(([etag]) => !complete.has(etag)).map(([, size]) => size);
@@ -57,6 +61,7 @@ async function scan(store: KeyStore, folder: string, keys: readonly string[]): P
     repo: folder.replace("--", "/"),
     nBytes: sum(sizes.values()),
     incompleteBytes: sum(unfinished),
+    lastUsed: Math.max(0, ...used.values()),
     revisions,
   };
   return { info, etags, sizes };
@@ -97,6 +102,7 @@ export async function removeStored(
   const prefix = `models/${folder}`;
   const isUnwanted = (key: string): boolean =>
     found.refs.some((ref) => key === `${prefix}/refs/${ref}`) ||
+    key === `${prefix}/used/${found.commit}` ||
     key.startsWith(`${prefix}/snapshots/${found.commit}/`) ||
     key.startsWith(`${prefix}/absent/${found.commit}/`) ||
     gone.some((etag) => key.startsWith(`${prefix}/blobs/${etag}/`));

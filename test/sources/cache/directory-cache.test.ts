@@ -233,9 +233,22 @@ describe("listing and removing", () => {
         repo: "org/name",
         nBytes: 4350,
         incompleteBytes: 50,
+        lastUsed: expect.any(Number),
         revisions: [
-          { commit: COMMIT, refs: ["refs/pr/1"], files: ["sub/config", "weights"], nBytes: 4100 },
-          { commit: OTHER_COMMIT, refs: ["main"], files: ["config", "weights"], nBytes: 4200 },
+          {
+            commit: COMMIT,
+            refs: ["refs/pr/1"],
+            files: ["sub/config", "weights"],
+            nBytes: 4100,
+            lastUsed: expect.any(Number),
+          },
+          {
+            commit: OTHER_COMMIT,
+            refs: ["main"],
+            files: ["config", "weights"],
+            nBytes: 4200,
+            lastUsed: expect.any(Number),
+          },
         ],
       },
     ]);

@@ -242,7 +242,7 @@ describe.each(setups)("%s", (name, setUp) => {
     await partial.append(someBytes(2500));
     await partial.reset();
     expect(partial.nBytes).toBe(0);
-    expect(await setup.store.keys("models/")).toEqual([]);
+    expect(await setup.store.keys("models/org--name/blobs/")).toEqual([]);
     await partial.release();
   });
 
@@ -288,9 +288,22 @@ describe.each(setups)("%s", (name, setUp) => {
         repo: "org/name",
         nBytes: 3800,
         incompleteBytes: 1000,
+        lastUsed: expect.any(Number),
         revisions: [
-          { commit: COMMIT, refs: [], files: ["config", "weights"], nBytes: 2600 },
-          { commit: OTHER_COMMIT, refs: ["main"], files: ["config", "weights"], nBytes: 2700 },
+          {
+            commit: COMMIT,
+            refs: [],
+            files: ["config", "weights"],
+            nBytes: 2600,
+            lastUsed: expect.any(Number),
+          },
+          {
+            commit: OTHER_COMMIT,
+            refs: ["main"],
+            files: ["config", "weights"],
+            nBytes: 2700,
+            lastUsed: expect.any(Number),
+          },
         ],
       },
     ]);
