@@ -2,7 +2,7 @@
 // dP = dOut Vᵀ:
 //   dS = scale · P ⊙ (dP - Σ_j P ⊙ dP),  dQ = dS K,  dK = dSᵀ Q,  dV = Pᵀ dOut
 // dK and dV add up over the query heads that share a KV head. P is recomputed. Each KV head belongs to one thread.
-import { exponentiate } from "./attention";
+import { exponentiate } from "./softmax";
 import { tile_4x8 } from "./tile-f32";
 
 /** Bytes of scratch that a thread needs. np, dp: n and headDim rounded up to 8. */
@@ -60,7 +60,6 @@ export function attention_backward_f32(
         const rows = i << 2;
         for (let j = 0; j < i + 4; j += 8) {
           product(
-            tile,
             p + usize(i) * np * 4 + (j << 2),
             np,
             kt + (j << 2),
@@ -70,7 +69,6 @@ export function attention_backward_f32(
             headDim,
           );
           product(
-            tile,
             ds + usize(i) * np * 4 + (j << 2),
             np,
             vt + (j << 2),
@@ -82,12 +80,11 @@ export function attention_backward_f32(
         }
         for (let r = i; r < i + 4; r++) {
           const row = usize(r) * np * 4;
-          if (r < n) derive_row(p + row, ds + row, r + 1, np, scale);
+          if (r < n) derive_row(p + row, ds + row, r + 1, np, scale, tile);
           else clear_rows(p + row, ds + row, np);
         }
         for (let d = 0; d < dp; d += 8) {
           product(
-            tile,
             dqs + ((i * dp + d) << 2),
             dp,
             ks + (d << 2),
@@ -165,7 +162,6 @@ function transpose(to: usize, from: usize, np: i32, dp: i32): void {
 
 /** out[4, 8] of a matrix with rows of outStep = x[4, count] w[count, 8]; steps in elements. */
 function product(
-  tile: usize,
   out: usize,
   outStep: i32,
   w: usize,
@@ -175,8 +171,18 @@ function product(
   count: i32,
 ): void {
   const step = usize(xStep) << 2;
-  tile_4x8(tile, w, usize(wStep) << 2, x, x + step, x + 2 * step, x + 3 * step, 4, count);
-  for (let i = 0; i < 4; i++) memory.copy(out + ((i * outStep) << 2), tile + (i << 5), 32);
+  tile_4x8<f32>(
+    out,
+    usize(outStep) << 2,
+    w,
+    usize(wStep) << 2,
+    x,
+    x + step,
+    x + 2 * step,
+    x + 3 * step,
+    4,
+    count,
+  );
 }
 
 /** out[4, 8] += xᵀ w over count rows: x[k][0..3] (rows of xStep), w[k][0..7] (rows of outStep, as out). */
@@ -190,7 +196,7 @@ function add_transposed(
   count: i32,
 ): void {
   const step = usize(outStep) << 2;
-  tile_4x8(tile, w, step, x, x + 4, x + 8, x + 12, usize(xStep) << 2, count);
+  tile_4x8<f32>(tile, 32, w, step, x, x + 4, x + 8, x + 12, usize(xStep) << 2, count);
   for (let i = 0; i < 4; i++) {
     const to = out + usize(i) * step;
     v128.store(to, f32x4.add(v128.load(to), v128.load(tile + (i << 5))));
@@ -198,13 +204,10 @@ function add_transposed(
   }
 }
 
-/** One query: raw products p = q·k and ds = dout·v of `visible` keys become P and dS; the rest of np is 0. */
-function derive_row(p: usize, ds: usize, visible: i32, np: i32, scale: f32): void {
-  const end = usize(np) << 2;
-  for (let at: usize = 0; at < end; at += 16) {
-    v128.store(p + at, f32x4.mul(v128.load(p + at), f32x4.splat(scale)));
-  }
-  const inverse: f32 = 1 / exponentiate(p, visible, np);
+/** One query: raw products p = q·k and ds = dout·v of `visible` keys become P and dS; the rest of np is 0. sums: 8 bytes of scratch. */
+function derive_row(p: usize, ds: usize, visible: i32, np: i32, scale: f32, sums: usize): void {
+  exponentiate(p, visible, np, scale, sums);
+  const inverse: f32 = 1 / load<f32>(sums, 4);
   let mean: f32 = 0;
   for (let j = 0; j < visible; j++) {
     const at = j << 2;

@@ -1,57 +1,36 @@
-// Causal attention with grouped heads over a KV cache, f32:
+// Causal attention with grouped heads over a KV cache (kv-cache.ts):
 //   out = softmax(q Kᵀ / sqrt(headDim)) V, token i sees positions 0..position + i
 //
-// Cache of one layer and KV head, `length` positions (a multiple of 8):
-//   keys    tiles of 8 positions: per dimension, 8 keys side by side (as packed f32 weights), length × headDim × 4 bytes
-//   values  [length, valueDim] row-major, valueDim = headDim rounded up to 8, padding zero
+// Keys are taken in blocks of 64. Of each block, a query gets a *partial*: the maximum of its scores, the sum of their
+// exponentials, and the values' sum weighted by them. Partials are folded together with positions ascending, by the rule of
+// online softmax (arXiv 1805.02867, section 3.1). So a score, sum or output has one order of additions, whether blocks are
+// computed one after another (`attention`) or dealt out to threads (`attention_parts`, then `attention_combine`), and
+// whatever tokens go along. Within a block: dimensions ascending; keys in four lanes, (l0 + l1) + (l2 + l3); positions
+// ascending. Keys that a query may not see take part with weight 0, which adds nothing.
 //
-// A unit of work is one KV head and up to 4 of the queries that read it (tokens × heads of the group), so each key and value
-// is loaded once for 4 queries. Every score, sum and output has a fixed order of additions: dimensions ascending; keys in four
-// lanes, (l0 + l1) + (l2 + l3); positions ascending. Keys that a query may not see take part with weight 0, which adds nothing.
+// A unit of work has up to 4 of the queries that read one KV head (tokens × heads of the group), so each key and value is
+// loaded once for 4 queries. Type parameter: that of the cache.
 import { exp_f32x4 } from "./exp";
-import { split } from "./layout";
-import { tile_4x8 } from "./tile-f32";
+import { KEY_BLOCK } from "./kv-cache";
+import { exponentiate } from "./softmax";
+import { tile_4x8, tile_4x8_rows } from "./tile-f32";
 
-/**
- * keys, values  one layer of the cache, all heads: head h at h × length × headDim × 4, h × length × valueDim × 4
- * k, v          [n, kvHeads × headDim] f32
- */
-export function write_kv(
-  keys: usize,
-  values: usize,
-  k: usize,
-  v: usize,
-  n: i32,
-  kvHeads: i32,
-  headDim: i32,
-  length: i32,
-  position: i32,
-  tid: i32,
-  threads: i32,
-): void {
-  const valueDim = (headDim + 7) & ~7;
-  const end = split(n * kvHeads, tid + 1, threads);
-  for (let unit = split(n * kvHeads, tid, threads); unit < end; unit++) {
-    const head = unit % kvHeads;
-    const at = position + unit / kvHeads;
-    const from = usize(unit) * (headDim << 2);
-    let key = keys + ((usize(head) * length + (at & ~7)) * headDim + (at & 7)) * 4;
-    for (let d = 0; d < headDim; d++) {
-      store<f32>(key, load<f32>(k + from + (d << 2)));
-      key += 32;
-    }
-    const value = values + (usize(head) * length + at) * (valueDim << 2);
-    memory.copy(value, v + from, headDim << 2);
-    memory.fill(value + (headDim << 2), 0, (valueDim - headDim) << 2);
-  }
+/** A partial: maximum, sum, 8 bytes unused, then [valueDim] f32. */
+function partial_bytes(valueDim: i32): usize {
+  return 16 + (usize(valueDim) << 2);
+}
+
+/** Bytes of a thread's scratch: a block's scores for 4 queries, then 8 partials. */
+function scratch_bytes(valueDim: i32): usize {
+  return 16 * KEY_BLOCK + (partial_bytes(valueDim) << 3);
 }
 
 /**
- * out, q   [n, heads × headDim] f32
- * keys, values  one layer of the cache, as for write_kv
- * scratch  per thread 144 bytes and 4 × length f32
+ * out, q        [n, heads × headDim] f32
+ * keys, values  one layer of the cache
+ * scratch       per thread 1024 + 8 (16 + 4 valueDim) bytes
  */
-export function attention_f32(
+export function attention<T>(
   out: usize,
   q: usize,
   keys: usize,
@@ -69,58 +48,129 @@ export function attention_f32(
 ): void {
   const group = heads / kvHeads;
   const queries = n * group;
-  const blocks = (queries + 3) >> 2;
+  const quarters = (queries + 3) >> 2;
   const valueDim = (headDim + 7) & ~7;
-  const row = usize(length) << 2;
-  const tile = scratch + usize(tid) * ((usize(length) << 4) + 144);
-  const sums = tile + 128;
-  const scores = tile + 144;
-  // Dealt out one by one: later tokens see more keys and cost more.
-  for (let unit = tid; unit < kvHeads * blocks; unit += threads) {
+  const bytes = partial_bytes(valueDim);
+  const scores = scratch + usize(tid) * scratch_bytes(valueDim);
+  const parts = scores + 16 * KEY_BLOCK;
+  const sums = parts + (bytes << 2);
+  // Dealt out one by one: later tokens see more keys and cost more. Calls begin with different threads.
+  for (let unit = (tid + position) % threads; unit < kvHeads * quarters; unit += threads) {
     const head = unit % kvHeads;
     const first = (unit / kvHeads) << 2;
     const last = min(4, queries - first) - 1;
-    const q0 = q + query_offset(first, head, group, heads, headDim);
-    const q1 = q + query_offset(first + min(1, last), head, group, heads, headDim);
-    const q2 = q + query_offset(first + min(2, last), head, group, heads, headDim);
-    const q3 = q + query_offset(first + min(3, last), head, group, heads, headDim);
-
+    for (let i = 0; i <= last; i++) clear_partial(sums + usize(i) * bytes);
     const limit = position + (first + last) / group + 1;
-    let key = keys + usize(head) * headDim * row;
-    for (let at = scores, end = scores + (limit << 2); at < end; at += 32) {
-      tile_4x8(tile, key, 32, q0, q1, q2, q3, 4, headDim);
-      for (let i = 0; i < 4; i++) {
-        const to = at + usize(i) * row;
-        v128.store(to, f32x4.mul(v128.load(tile + (i << 5)), f32x4.splat(scale)));
-        v128.store(to, f32x4.mul(v128.load(tile + (i << 5), 16), f32x4.splat(scale)), 16);
+    for (let start = 0; start < limit; start += KEY_BLOCK) {
+      attend<T>(
+        parts,
+        bytes,
+        scores,
+        q,
+        keys,
+        values,
+        head,
+        first,
+        last,
+        group,
+        heads,
+        headDim,
+        length,
+        position,
+        start,
+        scale,
+      );
+      for (let i = 0; i <= last; i++) {
+        fold_partial(sums + usize(i) * bytes, parts + usize(i) * bytes, valueDim);
       }
-      key += headDim << 5;
     }
     for (let i = 0; i <= last; i++) {
-      const visible = position + (first + i) / group + 1;
-      store<f32>(sums + (i << 2), exponentiate(scores + usize(i) * row, visible, limit));
+      const to = out + query_offset(first + i, head, group, heads, headDim);
+      put_result(to, sums + usize(i) * bytes, headDim);
     }
-    const value = values + usize(head) * valueDim * row;
-    for (let d = 0; d < headDim; d += 8) {
-      const at = value + (d << 2);
-      tile_4x8(
-        tile,
-        at,
-        valueDim << 2,
-        scores,
-        scores + row,
-        scores + 2 * row,
-        scores + 3 * row,
-        4,
-        limit,
-      );
-      const bytes = min(8, headDim - d) << 2;
-      for (let i = 0; i <= last; i++) {
-        const to = out + query_offset(first + i, head, group, heads, headDim) + (d << 2);
-        divide_row(tile + (i << 5), load<f32>(sums + (i << 2)));
-        memory.copy(to, tile + (i << 5), bytes);
-      }
+  }
+}
+
+/** As `attention`, but only the partials: parts [kvHeads, n × group, blocks], blocks = ⌈(position + n) / 64⌉. */
+export function attention_parts<T>(
+  parts: usize,
+  q: usize,
+  keys: usize,
+  values: usize,
+  n: i32,
+  heads: i32,
+  kvHeads: i32,
+  headDim: i32,
+  length: i32,
+  position: i32,
+  scale: f32,
+  scratch: usize,
+  tid: i32,
+  threads: i32,
+): void {
+  const group = heads / kvHeads;
+  const queries = n * group;
+  const quarters = (queries + 3) >> 2;
+  const blocks = (position + n + KEY_BLOCK - 1) / KEY_BLOCK;
+  const valueDim = (headDim + 7) & ~7;
+  const bytes = partial_bytes(valueDim);
+  const scores = scratch + usize(tid) * scratch_bytes(valueDim);
+  for (let unit = tid; unit < kvHeads * quarters * blocks; unit += threads) {
+    const block = unit % blocks;
+    const head = (unit / blocks) % kvHeads;
+    const first = (unit / (blocks * kvHeads)) << 2;
+    attend<T>(
+      parts + (usize(head * queries + first) * blocks + block) * bytes,
+      usize(blocks) * bytes,
+      scores,
+      q,
+      keys,
+      values,
+      head,
+      first,
+      min(4, queries - first) - 1,
+      group,
+      heads,
+      headDim,
+      length,
+      position,
+      block * KEY_BLOCK,
+      scale,
+    );
+  }
+}
+
+/**
+ * out      [n, heads × headDim] f32
+ * parts    of `attention_parts`
+ * scratch  as there
+ */
+export function attention_combine(
+  out: usize,
+  parts: usize,
+  n: i32,
+  heads: i32,
+  kvHeads: i32,
+  headDim: i32,
+  position: i32,
+  scratch: usize,
+  tid: i32,
+  threads: i32,
+): void {
+  const group = heads / kvHeads;
+  const queries = n * group;
+  const blocks = (position + n + KEY_BLOCK - 1) / KEY_BLOCK;
+  const valueDim = (headDim + 7) & ~7;
+  const bytes = partial_bytes(valueDim);
+  const sum = scratch + usize(tid) * scratch_bytes(valueDim);
+  for (let unit = tid; unit < kvHeads * queries; unit += threads) {
+    clear_partial(sum);
+    const from = parts + usize(unit * blocks) * bytes;
+    for (let block = 0; block < blocks; block++) {
+      fold_partial(sum, from + usize(block) * bytes, valueDim);
     }
+    const to = out + query_offset(unit % queries, unit / queries, group, heads, headDim);
+    put_result(to, sum, headDim);
   }
 }
 
@@ -129,30 +179,112 @@ function query_offset(index: i32, head: i32, group: i32, heads: i32, headDim: i3
   return (usize(index / group) * heads + head * group + (index % group)) * (headDim << 2);
 }
 
-/** In place: e^(score - max) for j < visible, 0 for visible <= j < limit. Returns the sum. */
-export function exponentiate(scores: usize, visible: i32, limit: i32): f32 {
-  const end = scores + (((limit + 3) & ~3) << 2);
-  for (let at = scores + (visible << 2); at < end; at += 4) store<f32>(at, -Infinity);
-  let top = v128.load(scores);
-  for (let at = scores + 16; at < end; at += 16) top = f32x4.pmax(top, v128.load(at));
-  const peak = max(
-    max(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)),
-    max(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)),
-  );
-  let sums = f32x4.splat(0);
-  for (let at = scores; at < end; at += 16) {
-    const weight = exp_f32x4(f32x4.sub(v128.load(at), f32x4.splat(peak)));
-    v128.store(at, weight);
-    sums = f32x4.add(sums, weight);
+/**
+ * The partials of queries first..first + last of a KV head over the block that begins at `start`.
+ * parts   one partial per query, `step` bytes apart; a query that sees nothing of the block gets an empty one
+ * scores  [4, 64] f32, scratch
+ */
+function attend<T>(
+  parts: usize,
+  step: usize,
+  scores: usize,
+  q: usize,
+  keys: usize,
+  values: usize,
+  head: i32,
+  first: i32,
+  last: i32,
+  group: i32,
+  heads: i32,
+  headDim: i32,
+  length: i32,
+  position: i32,
+  start: i32,
+  scale: f32,
+): void {
+  const row: usize = KEY_BLOCK << 2;
+  const valueDim = (headDim + 7) & ~7;
+  const count = min(KEY_BLOCK, position + (first + last) / group + 1 - start);
+  const q0 = q + query_offset(first, head, group, heads, headDim);
+  const q1 = q + query_offset(first + min(1, last), head, group, heads, headDim);
+  const q2 = q + query_offset(first + min(2, last), head, group, heads, headDim);
+  const q3 = q + query_offset(first + min(3, last), head, group, heads, headDim);
+  const place = usize(head) * length + start;
+  let key = keys + place * headDim * sizeof<T>();
+  for (let at = scores, end = scores + (usize(count) << 2); at < end; at += 32) {
+    tile_4x8<T>(at, row, key, 8 * sizeof<T>(), q0, q1, q2, q3, 4, headDim);
+    key += (headDim << 3) * sizeof<T>();
   }
-  return (
-    f32x4.extract_lane(sums, 0) +
-    f32x4.extract_lane(sums, 1) +
-    (f32x4.extract_lane(sums, 2) + f32x4.extract_lane(sums, 3))
-  );
+  for (let i = 0; i <= last; i++) {
+    const visible = min(count, position + (first + i) / group + 1 - start);
+    const line = scores + usize(i) * row;
+    if (visible > 0) {
+      exponentiate(line, visible, count, scale, parts + usize(i) * step);
+    } else {
+      clear_partial(parts + usize(i) * step);
+      memory.fill(line, 0, row);
+    }
+  }
+  // Queries that do not exist repeat the last one, into its place.
+  const values0 = parts + 16;
+  const values1 = values0 + usize(min(1, last)) * step;
+  const values2 = values0 + usize(min(2, last)) * step;
+  const values3 = values0 + usize(min(3, last)) * step;
+  let value = values + place * valueDim * sizeof<T>();
+  for (let d = 0; d < valueDim; d += 8) {
+    const at = d << 2;
+    tile_4x8_rows<T>(
+      values0 + at,
+      values1 + at,
+      values2 + at,
+      values3 + at,
+      value,
+      8 * sizeof<T>(),
+      scores,
+      scores + usize(min(1, last)) * row,
+      scores + usize(min(2, last)) * row,
+      scores + usize(min(3, last)) * row,
+      4,
+      count,
+    );
+    value += 8 * KEY_BLOCK * sizeof<T>();
+  }
 }
 
-function divide_row(row: usize, sum: f32): void {
-  v128.store(row, f32x4.div(v128.load(row), f32x4.splat(sum)));
-  v128.store(row, f32x4.div(v128.load(row, 16), f32x4.splat(sum)), 16);
+function clear_partial(part: usize): void {
+  store<f32>(part, -Infinity);
+  store<f32>(part, 0, 4);
+}
+
+/** sum becomes the partial of its keys and part's together; an empty one (its sum is 0) changes nothing. */
+function fold_partial(sum: usize, part: usize, valueDim: i32): void {
+  const weight = load<f32>(part, 4);
+  if (weight === 0) return;
+  if (load<f32>(sum, 4) === 0) {
+    memory.copy(sum, part, partial_bytes(valueDim));
+    return;
+  }
+  const peak = max(load<f32>(sum), load<f32>(part));
+  const old = exp_f32x4(f32x4.splat(load<f32>(sum) - peak));
+  const other = exp_f32x4(f32x4.splat(load<f32>(part) - peak));
+  store<f32>(sum, peak);
+  const total =
+    load<f32>(sum, 4) * f32x4.extract_lane(old, 0) + weight * f32x4.extract_lane(other, 0);
+  store<f32>(sum, total, 4);
+  for (let at: usize = 16, end = partial_bytes(valueDim); at < end; at += 16) {
+    v128.store(
+      sum + at,
+      f32x4.add(f32x4.mul(v128.load(sum + at), old), f32x4.mul(v128.load(part + at), other)),
+    );
+  }
+}
+
+/** out [headDim] = the partial's values over its sum. */
+function put_result(out: usize, part: usize, headDim: i32): void {
+  const sum = load<f32>(part, 4);
+  let d = 0;
+  for (; d + 4 <= headDim; d += 4) {
+    v128.store(out + (d << 2), f32x4.div(v128.load(part + (d << 2), 16), f32x4.splat(sum)));
+  }
+  for (; d < headDim; d++) store<f32>(out + (d << 2), load<f32>(part + (d << 2), 16) / sum);
 }

@@ -4,6 +4,7 @@
 //   q8  d = amax / 127, q = round(w · (127 / amax))                         (as src/backend/quantize.ts, to the bit)
 //   q4  d = (hi - lo) / 15, m = lo, q = clamp(round((w - lo) · (15 / (hi - lo))), 0, 15)
 
+import { half_to_f32 } from "./half";
 import {
   block_count,
   last_pairs,
@@ -58,15 +59,6 @@ function load1(from: usize, dtype: i32): f32 {
   if (dtype === F32) return load<f32>(from);
   const bits = i32x4.splat(load<u16>(from));
   return f32x4.extract_lane(dtype === BF16 ? i32x4.shl(bits, 16) : half_to_f32(bits), 0);
-}
-
-/** Exact. Shifted into place, a half is its value × 2^-112; infinities and NaNs keep an all-ones exponent. */
-function half_to_f32(bits: v128): v128 {
-  const magnitude = i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13);
-  const sign = i32x4.shl(v128.and(bits, i32x4.splat(0x8000)), 16);
-  const special = i32x4.ge_s(magnitude, i32x4.splat(0x0f800000));
-  const value = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(0x77800000)));
-  return v128.or(v128.or(value, v128.and(special, i32x4.splat(0x7f800000))), sign);
 }
 
 /** dst: first of the tiles that these rows fill. scratch: 8 rows of f32, each cols rounded up to 32. */

@@ -4,11 +4,12 @@
 // A command is 16 words: operation, flags, then the operation's arguments in the order of its kernel.
 
 import { add_bias } from "./add-bias";
-import { attention_f32, write_kv } from "./attention";
+import { attention, attention_combine, attention_parts } from "./attention";
 import { attention_backward_f32 } from "./attention-backward";
 import { cross_entropy_f32, rmsnorm_backward_f32, silu_mul_backward_f32 } from "./backward";
 import { barrier } from "./barrier";
 import { embed_f32, embed_q4, embed_q8 } from "./embed";
+import { write_kv } from "./kv-cache";
 import { linear } from "./linear";
 import { add_bias_dot, add_dot, add_scaled, linear_backward } from "./linear-backward";
 import { pack_activations_f32, pack_activations_q8 } from "./pack-activations";
@@ -28,17 +29,22 @@ export const OP_LINEAR_Q8: i32 = 8;
 export const OP_LINEAR_Q4: i32 = 9;
 export const OP_ADD_BIAS: i32 = 10;
 export const OP_ROPE: i32 = 11;
-export const OP_WRITE_KV: i32 = 12;
-export const OP_ATTENTION: i32 = 13;
-export const OP_SILU_MUL: i32 = 14;
-export const OP_CROSS_ENTROPY: i32 = 15;
-export const OP_LINEAR_BACKWARD: i32 = 16;
-export const OP_ADD_SCALED: i32 = 17;
-export const OP_ADD_DOT: i32 = 18;
-export const OP_ADD_BIAS_DOT: i32 = 19;
-export const OP_RMSNORM_BACKWARD: i32 = 20;
-export const OP_ATTENTION_BACKWARD: i32 = 21;
-export const OP_SILU_MUL_BACKWARD: i32 = 22;
+export const OP_WRITE_KV_F32: i32 = 12;
+export const OP_WRITE_KV_F16: i32 = 13;
+export const OP_ATTENTION_F32: i32 = 14;
+export const OP_ATTENTION_F16: i32 = 15;
+export const OP_ATTENTION_PARTS_F32: i32 = 16;
+export const OP_ATTENTION_PARTS_F16: i32 = 17;
+export const OP_ATTENTION_COMBINE: i32 = 18;
+export const OP_SILU_MUL: i32 = 19;
+export const OP_CROSS_ENTROPY: i32 = 20;
+export const OP_LINEAR_BACKWARD: i32 = 21;
+export const OP_ADD_SCALED: i32 = 22;
+export const OP_ADD_DOT: i32 = 23;
+export const OP_ADD_BIAS_DOT: i32 = 24;
+export const OP_RMSNORM_BACKWARD: i32 = 25;
+export const OP_ATTENTION_BACKWARD: i32 = 26;
+export const OP_SILU_MUL_BACKWARD: i32 = 27;
 
 /** The next command does not read what this one writes. */
 export const NO_BARRIER: i32 = 1;
@@ -166,8 +172,8 @@ function execute(c: usize, tid: i32, threads: i32): void {
         threads,
       );
       break;
-    case OP_WRITE_KV:
-      write_kv(
+    case OP_WRITE_KV_F32:
+      write_kv<f32>(
         ptr(c, 0),
         ptr(c, 1),
         ptr(c, 2),
@@ -181,8 +187,23 @@ function execute(c: usize, tid: i32, threads: i32): void {
         threads,
       );
       break;
-    case OP_ATTENTION:
-      attention_f32(
+    case OP_WRITE_KV_F16:
+      write_kv<u16>(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        int(c, 8),
+        tid,
+        threads,
+      );
+      break;
+    case OP_ATTENTION_F32:
+      attention<f32>(
         ptr(c, 0),
         ptr(c, 1),
         ptr(c, 2),
@@ -195,6 +216,74 @@ function execute(c: usize, tid: i32, threads: i32): void {
         int(c, 9),
         float(c, 10),
         ptr(c, 11),
+        tid,
+        threads,
+      );
+      break;
+    case OP_ATTENTION_F16:
+      attention<u16>(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        int(c, 8),
+        int(c, 9),
+        float(c, 10),
+        ptr(c, 11),
+        tid,
+        threads,
+      );
+      break;
+    case OP_ATTENTION_PARTS_F32:
+      attention_parts<f32>(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        int(c, 8),
+        int(c, 9),
+        float(c, 10),
+        ptr(c, 11),
+        tid,
+        threads,
+      );
+      break;
+    case OP_ATTENTION_PARTS_F16:
+      attention_parts<u16>(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        int(c, 8),
+        int(c, 9),
+        float(c, 10),
+        ptr(c, 11),
+        tid,
+        threads,
+      );
+      break;
+    case OP_ATTENTION_COMBINE:
+      attention_combine(
+        ptr(c, 0),
+        ptr(c, 1),
+        int(c, 2),
+        int(c, 3),
+        int(c, 4),
+        int(c, 5),
+        int(c, 6),
+        ptr(c, 7),
         tid,
         threads,
       );

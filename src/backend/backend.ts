@@ -145,7 +145,15 @@ export interface RopeOptions {
   readonly length: number;
 }
 
+/**
+ * How a KV cache holds keys and values. `f16` takes half the memory and bandwidth; each value is rounded to the nearest half
+ * (ties to even; beyond ±65504 the largest).
+ */
+export type KvCacheType = "f32" | "f16";
+
 export interface KvCacheOptions {
+  /** Default f32 */
+  readonly type?: KvCacheType | undefined;
   readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
@@ -159,6 +167,8 @@ export interface Backend {
   /** Which variant runs, e.g. `relaxed-threads`. */
   readonly build: string;
   readonly threads: number;
+  /** Whether a row gets the same bits in a call of any number of rows; if not, nothing is computed ahead of its time. */
+  readonly hasEqualRows?: boolean;
 
   /**
    * Reads, converts, packs.

@@ -2,6 +2,7 @@
 import type {
   Handle,
   KvCache,
+  KvCacheType,
   Matrix,
   Rope,
   Segment,
@@ -31,9 +32,10 @@ export interface WasmSegment extends Segment {
 }
 
 export interface WasmKvCache extends KvCache {
+  readonly type: KvCacheType;
   readonly keys: number;
   readonly values: number;
-  /** `length` rounded up to whole tiles of 8 positions. */
+  /** `length` rounded up to whole blocks of positions. */
   readonly capacity: number;
   /** Bytes of one layer's keys and values. */
   readonly layerKeys: number;

@@ -4,6 +4,9 @@ import type { WeightType } from "../backend.ts";
 /** Columns per quantization block. */
 export const BLOCK = 32;
 
+/** Positions per block of a KV cache (assembly/kv-cache.ts). */
+export const KEY_BLOCK = 64;
+
 /** Bytes of a packed matrix. */
 export function packedBytes(type: WeightType, rows: number, cols: number): number {
   const tiles = Math.ceil(rows / 8);
@@ -12,7 +15,7 @@ export function packedBytes(type: WeightType, rows: number, cols: number): numbe
   const last = cols - (blocks - 1) * BLOCK;
   const tile =
     type === "q8"
-      ? (blocks - 1) * 288 + 32 + Math.ceil(last / 4) * 32
+      ? (blocks - 1) * 288 + 32 + Math.ceil(last / 2) * 16
       : (blocks - 1) * 192 + 64 + Math.ceil(last / 8) * 32;
   return tiles * tile;
 }

@@ -21,6 +21,7 @@ import type {
 import type { Gradients } from "../gradients.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { Arena } from "./arena.ts";
+import { AttentionRecorder } from "./attention-recorder.ts";
 import type { Build } from "./builds.ts";
 import { requirePositions, requireRoom, requireRows } from "./checks.ts";
 import { CommandList, Op } from "./commands.ts";
@@ -32,7 +33,7 @@ import {
   type WasmVector,
 } from "./handles.ts";
 import { CONTROL_BYTES, type Kernels } from "./kernels.ts";
-import { packedBytes } from "./layout.ts";
+import { KEY_BLOCK, packedBytes } from "./layout.ts";
 import { LinearRecorder } from "./linear-recorder.ts";
 import { Scratch } from "./scratch.ts";
 import type { ThreadPool } from "./thread-pool.ts";
@@ -41,6 +42,7 @@ import { WeightLoader } from "./weight-loader.ts";
 
 export class WasmBackend implements Backend {
   readonly name = "wasm";
+  readonly hasEqualRows = true;
   readonly build: Build;
   readonly threads: number;
   readonly gradients: Gradients;
@@ -52,6 +54,7 @@ export class WasmBackend implements Backend {
   readonly #loader: WeightLoader;
   readonly #scratch: Scratch;
   readonly #linear: LinearRecorder;
+  readonly #attention: AttentionRecorder;
   readonly #recorder: Recorder;
   #pool: ThreadPool | undefined;
   #state: "ready" | "failed" | "disposed" = "ready";
@@ -85,6 +88,7 @@ export class WasmBackend implements Backend {
       this.#commands,
       build.startsWith("relaxed"),
     );
+    this.#attention = new AttentionRecorder(this.#handles, this.#scratch, this.#commands, threads);
     this.#recorder = {
       arena: this.#arena,
       handles: this.#handles,
@@ -161,11 +165,12 @@ export class WasmBackend implements Backend {
     return this.#handles.add({ kind: "tensor", rows, cols, offset });
   }
 
-  createKvCache({ layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
+  createKvCache({ type = "f32", layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
     this.#check();
-    const capacity = Math.ceil(length / 8) * 8;
-    const layerKeys = kvHeads * capacity * headDim * 4;
-    const layerValues = kvHeads * capacity * Math.ceil(headDim / 8) * 32;
+    const capacity = Math.ceil(length / KEY_BLOCK) * KEY_BLOCK;
+    const size = type === "f32" ? 4 : 2;
+    const layerKeys = kvHeads * capacity * headDim * size;
+    const layerValues = kvHeads * capacity * Math.ceil(headDim / 8) * 8 * size;
     const keys = this.#arena.allocate(layers * layerKeys);
     let values: number;
     try {
@@ -177,6 +182,7 @@ export class WasmBackend implements Backend {
     const nBytes = layers * (layerKeys + layerValues);
     return this.#handles.add({
       kind: "kv-cache",
+      type,
       layers,
       kvHeads,
       headDim,
@@ -264,27 +270,7 @@ export class WasmBackend implements Backend {
       requireRoom(k, rows, cache.kvHeads * cache.headDim);
       requireRoom(v, rows, cache.kvHeads * cache.headDim);
     }
-    let keyRow = this.#handles.get(k).offset;
-    let valueRow = this.#handles.get(v).offset;
-    for (const { cache, position, n } of spans) {
-      const to = this.#handles.get(cache);
-      this.#commands.push(
-        Op.writeKv,
-        to.keys + layer * to.layerKeys,
-        to.values + layer * to.layerValues,
-        keyRow,
-        valueRow,
-        n,
-        to.kvHeads,
-        to.headDim,
-        to.capacity,
-        position,
-      );
-      this.#commands.joinNext();
-      keyRow += n * k.cols * 4;
-      valueRow += n * k.cols * 4;
-    }
-    this.#commands.meet();
+    this.#attention.write(layer, k, v, spans);
   }
 
   attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
@@ -292,44 +278,13 @@ export class WasmBackend implements Backend {
     const rows = requireRows(spans);
     requireRoom(q, rows, q.cols);
     requireRoom(out, rows, q.cols);
-    let longest = 0;
     for (const { cache, position, n } of spans) {
-      const { capacity, kvHeads, headDim } = this.#handles.get(cache);
+      const { kvHeads, headDim } = this.#handles.get(cache);
       if (!Number.isInteger(q.cols / (headDim * kvHeads)))
         throw new Error(`${q.cols} columns for ${kvHeads} KV heads of ${headDim}`);
       requirePositions(cache, layer, position, n);
-      longest = Math.max(longest, capacity);
     }
-    const scratch = this.#scratch.get("attention", this.threads * (longest * 16 + 144));
-    let outRow = this.#handles.get(out).offset;
-    let queryRow = this.#handles.get(q).offset;
-    let before = 0;
-    for (const { cache, position, n } of spans) {
-      const from = this.#handles.get(cache);
-      // Caches of different lengths divide the scratch memory differently between threads.
-      if (from.capacity !== before) this.#commands.meet();
-      before = from.capacity;
-      this.#commands.push(
-        Op.attention,
-        outRow,
-        queryRow,
-        from.keys + layer * from.layerKeys,
-        from.values + layer * from.layerValues,
-        n,
-        q.cols / from.headDim,
-        from.kvHeads,
-        from.headDim,
-        from.capacity,
-        position,
-        0,
-        scratch,
-      );
-      this.#commands.float(10, 1 / Math.sqrt(from.headDim));
-      this.#commands.joinNext();
-      outRow += n * q.cols * 4;
-      queryRow += n * q.cols * 4;
-    }
-    this.#commands.meet();
+    this.#attention.record(out, q, layer, spans);
   }
 
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {

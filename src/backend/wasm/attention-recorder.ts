@@ -1,0 +1,116 @@
+// Records what reads and writes KV caches: one command per span. Where one short call leaves threads without work (decoding
+// one sequence), its keys are dealt out to them in blocks, and the partial results combined in a second step; the bits are the
+// same (assembly/attention.ts).
+import type { Span, Tensor } from "../backend.ts";
+import { type CommandList, Op } from "./commands.ts";
+import type { HandleRegistry } from "./handles.ts";
+import { KEY_BLOCK } from "./layout.ts";
+import type { Scratch } from "./scratch.ts";
+
+/** Units of work per thread from which on keys are not dealt out. */
+const UNITS_PER_THREAD = 4;
+
+export class AttentionRecorder {
+  readonly #handles: HandleRegistry;
+  readonly #scratch: Scratch;
+  readonly #commands: CommandList;
+  readonly #threads: number;
+
+  constructor(handles: HandleRegistry, scratch: Scratch, commands: CommandList, threads: number) {
+    this.#handles = handles;
+    this.#scratch = scratch;
+    this.#commands = commands;
+    this.#threads = threads;
+  }
+
+  /** As `Backend.writeKv`. */
+  write(layer: number, k: Tensor, v: Tensor, spans: readonly Span[]): void {
+    let keyRow = this.#handles.get(k).offset;
+    let valueRow = this.#handles.get(v).offset;
+    for (const { cache, position, n } of spans) {
+      const to = this.#handles.get(cache);
+      this.#commands.push(
+        Op.writeKv[to.type],
+        to.keys + layer * to.layerKeys,
+        to.values + layer * to.layerValues,
+        keyRow,
+        valueRow,
+        n,
+        to.kvHeads,
+        to.headDim,
+        to.capacity,
+        position,
+      );
+      this.#commands.joinNext();
+      keyRow += n * k.cols * 4;
+      valueRow += n * v.cols * 4;
+    }
+    this.#commands.meet();
+  }
+
+  /** As `Backend.attention`. */
+  record(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
+    let outRow = this.#handles.get(out).offset;
+    let queryRow = this.#handles.get(q).offset;
+    for (const span of spans) {
+      this.#recordSpan(outRow, queryRow, q.cols, layer, span, spans.length === 1);
+      outRow += span.n * q.cols * 4;
+      queryRow += span.n * q.cols * 4;
+    }
+    this.#commands.meet();
+  }
+
+  #recordSpan(
+    out: number,
+    q: number,
+    cols: number,
+    layer: number,
+    { cache, position, n }: Span,
+    alone: boolean,
+  ): void {
+    const from = this.#handles.get(cache);
+    const { kvHeads, headDim } = from;
+    const heads = cols / headDim;
+    const queries = (n * heads) / kvHeads;
+    const blocks = Math.ceil((position + n) / KEY_BLOCK);
+    const partial = 16 + Math.ceil(headDim / 8) * 32;
+    const scratch = this.#scratch.get("attention", this.#threads * (16 * KEY_BLOCK + 8 * partial));
+    const units = kvHeads * Math.ceil(queries / 4);
+    const dealt =
+      alone && this.#threads > 1 && blocks > 1 && units < UNITS_PER_THREAD * this.#threads;
+    const to = dealt
+      ? this.#scratch.get("attention parts", kvHeads * queries * blocks * partial)
+      : out;
+    const op = dealt ? Op.attentionParts : Op.attention;
+    this.#commands.push(
+      op[from.type],
+      to,
+      q,
+      from.keys + layer * from.layerKeys,
+      from.values + layer * from.layerValues,
+      n,
+      heads,
+      kvHeads,
+      headDim,
+      from.capacity,
+      position,
+      0,
+      scratch,
+    );
+    this.#commands.float(10, 1 / Math.sqrt(headDim));
+    if (dealt) {
+      this.#commands.push(
+        Op.attentionCombine,
+        out,
+        to,
+        n,
+        heads,
+        kvHeads,
+        headDim,
+        position,
+        scratch,
+      );
+    }
+    this.#commands.joinNext();
+  }
+}
