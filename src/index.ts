@@ -21,7 +21,7 @@ export type { WeightType } from "./backend/backend.ts";
 export type { RopeScaling } from "./backend/rope-frequencies.ts";
 export { type ErrorCode, type ErrorDetails, TureenError } from "./errors.ts";
 export type { FinishReason, GenerationChunk } from "./generate/generate.ts";
-export type { GenerateOptions, SamplingOptions } from "./generate/options.ts";
+export type { GenerateOptions, SamplingOptions, SpeculationOptions } from "./generate/options.ts";
 export type { SampledToken, TokenLogprob } from "./generate/sampler.ts";
 export type { Session } from "./generate/session.ts";
 export type { LearningDataSet, LearningExample } from "./learn/data.ts";
@@ -43,10 +43,17 @@ export { MERGE_METHODS } from "./soup/methods/methods.ts";
 export { parseRecipe, type SoupRecipe, serializeRecipe } from "./soup/recipe.ts";
 export type { Soup } from "./soup/soup.ts";
 export type { SoupWeight, SoupWeights } from "./soup/weights.ts";
-export type { CachedRepo, CachedRevision, CacheTrim, HubCache } from "./sources/cache/cache.ts";
+export type {
+  CachedRepo,
+  CachedRevision,
+  CacheTrim,
+  HubCache,
+  PartialBlob,
+  StreamingHash,
+} from "./sources/cache/cache.ts";
 export { type HubCacheOptions, openHubCache } from "./sources/cache/open-cache.ts";
 export type { HubOptions, Warning } from "./sources/hub-options.ts";
 export type { FileContent, FileSetInput } from "./sources/open.ts";
 export type { FolderHandle, PickedFile } from "./sources/picked.ts";
 export { createMemorySink, type FileSink, type MemorySink } from "./sources/sink.ts";
-export type { ByteSource, FileSet, ReadOptions } from "./sources/source.ts";
+export type { ByteSource, FileSet, OpenFileOptions, ReadOptions } from "./sources/source.ts";

@@ -9,6 +9,7 @@ import { type FileSetInput, openFileSet } from "../sources/open.ts";
 import type { FileSet } from "../sources/source.ts";
 import { type LoadProgress, reportDownload } from "./load-progress.ts";
 
+/** How to load an adapter. */
 export interface LoadAdapterOptions {
   /** What soups call it. Not taken by another loaded adapter; no `=` or `,`. */
   readonly name: string;

@@ -17,6 +17,7 @@ import { Model } from "./model.ts";
 import { readConfig } from "./read-config.ts";
 import { loadTextTools } from "./text-tools.ts";
 
+/** How to load a model. */
 export interface LoadModelOptions {
   /** `auto` (default) takes the fastest that runs here. `reference` is plain TypeScript, slow, for comparison. */
   readonly backend?: BackendOptions["backend"] | undefined;

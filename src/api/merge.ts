@@ -26,6 +26,7 @@ export interface AdapterToMerge {
   readonly weight?: SoupWeight | undefined;
 }
 
+/** What to merge, how, and where the result goes. */
 export interface MergeAdaptersOptions extends ReadOptions {
   /** The base: its config, and the headers of its weights; the weights themselves only for `output: "model"`. */
   readonly model: FileSetInput;

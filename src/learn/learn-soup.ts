@@ -26,6 +26,7 @@ import {
   train,
 } from "./train.ts";
 
+/** What to learn from, and how. */
 export interface LearnSoupOptions
   extends Partial<HyperParameters>,
     Omit<TrainingHooks, "run" | "resume" | "onProgress"> {
@@ -44,6 +45,7 @@ export interface LearningProgress extends TrainingProgress {
   readonly weights: SoupWeights;
 }
 
+/** What learning gives. */
 export interface LearnedSoup {
   readonly soup: Soup;
   /** The content of `soup.json`, with the notes of how it was learned. */

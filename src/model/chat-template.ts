@@ -3,6 +3,7 @@
 import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 import { TureenError } from "../errors.ts";
 
+/** One turn of a conversation. */
 export interface ChatMessage {
   /** `system`, `user`, `assistant`, or what else the template knows. */
   readonly role: string;
@@ -96,7 +97,7 @@ export function renderChat(
 /** The template called `raise_exception`. */
 class TemplateRefusal extends Error {}
 
-function parseTemplate(template: string): unknown {
+function parseTemplate(template: string): ReturnType<typeof parse> {
   try {
     // transformers' settings.
     return parse(tokenize(template, { lstrip_blocks: true, trim_blocks: true }));

@@ -13,16 +13,19 @@ import { checkTokenizer, parseTokenizerConfig, type TokenizerConfig } from "./to
 
 export type { StreamDecoder } from "./token-decoder.ts";
 
+/** How text becomes token ids. */
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a text, such as <s>. Default true. Use false for rendered chats: templates write it themselves. */
   readonly addSpecialTokens?: boolean | undefined;
 }
 
+/** How token ids become text. */
 export interface DecodeOptions {
   /** Leave out special tokens. Default false. */
   readonly skipSpecialTokens?: boolean | undefined;
 }
 
+/** Text to token ids and back, as the model's own tokenizer.json says. */
 export interface Tokenizer {
   /** 1 + the highest token id. A model may have more logits than this. */
   readonly vocabSize: number;

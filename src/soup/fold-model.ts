@@ -6,6 +6,7 @@ import { foldRows, readFoldParts } from "./fold.ts";
 import type { Contribution } from "./soup.ts";
 import { type AddRows, writeModel } from "./write-model.ts";
 
+/** How to write a folded model. */
 export interface FoldModelOptions extends ReadOptions {
   /** Bytes of weights written so far, and in total. */
   readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;

@@ -4,6 +4,7 @@ import type { LoadedAdapters } from "./loaded-adapters.ts";
 import { parseRecipe, verifyRecipe } from "./recipe.ts";
 import { Soup } from "./soup.ts";
 
+/** How strictly a recipe is matched with what is loaded. */
 export interface LoadSoupOptions extends ReadOptions {
   /** Accept adapters and bases whose content is not what the recipe was made from. Default false. */
   readonly allowMismatch?: boolean | undefined;

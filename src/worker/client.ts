@@ -18,9 +18,12 @@ import type { Remote, RemoteGeneration, RemoteModel } from "./remote.ts";
 export { type ErrorCode, type ErrorDetails, TureenError } from "../errors.ts";
 export { transfer } from "./endpoint.ts";
 export type { Local, Remote, RemoteGeneration, RemoteModel } from "./remote.ts";
+/** A soup in the worker. */
 export type RemoteSoup = Remote<Soup>;
+/** A session in the worker. */
 export type RemoteSession = Remote<Session>;
 
+/** How to start a worker. */
 export interface WorkerOptions {
   /**
    * Where the worker's script lies, if not beside this module: a copy of the package's `dist/browser/worker.js` and its
@@ -98,7 +101,7 @@ interface StartedWorker {
 function startWorker(url: string | URL | undefined): StartedWorker {
   const host = findBuiltin("node:worker_threads");
   if (host === undefined) return startWebWorker(url);
-  const worker = new host.Worker(new URL(url ?? new URL("./worker.js", import.meta.url)));
+  const worker = new host.Worker(new URL(url ?? besideThis("worker")));
   worker.unref();
   return {
     channel: {
@@ -112,6 +115,12 @@ function startWorker(url: string | URL | undefined): StartedWorker {
     },
     terminate: () => void worker.terminate(),
   };
+}
+
+/** A module beside this one: as TypeScript, where the sources run unbuilt. */
+function besideThis(name: string): URL {
+  const own = import.meta.url;
+  return new URL(`${name}${own.endsWith(".ts") ? ".ts" : ".js"}`, own);
 }
 
 function startWebWorker(url: string | URL | undefined): StartedWorker {

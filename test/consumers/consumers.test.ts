@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
+import { publint } from "publint";
 import { build, createServer } from "vite";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BUN, CHROMIUM, DENO, NODE_24, type Program, WORKERD } from "../hosts/binaries.ts";
@@ -18,6 +19,8 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const ANSWER = "Daxpel carries a ladder.";
 let home: string;
+/** The package as it would be published. */
+let tarball: string;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), "tureen-consumers-"));
@@ -28,6 +31,7 @@ beforeAll(async () => {
   writeFileSync(join(home, "package.json"), '{ "private": true, "type": "module" }');
   const pack = ["pack", "--json", "--ignore-scripts", "--pack-destination", home];
   const [{ filename }] = JSON.parse((await run("npm", pack, { cwd: ROOT })).stdout);
+  tarball = join(home, filename);
   const install = ["install", "--no-audit", "--no-fund", "--prefer-offline", `./${filename}`];
   await run("npm", install, { cwd: home });
   cpSync(join(home, "node_modules/tureen/demo/kitchen"), join(home, "vite/public/kitchen"), {
@@ -67,6 +71,39 @@ async function visit(url: string): Promise<{ answer: string; build: string }> {
     await browser.close();
   }
 }
+
+describe("the package", () => {
+  test("publint has nothing to say", async () => {
+    const content = readFileSync(tarball);
+    const { messages } = await publint({
+      pkgDir: ROOT,
+      pack: { tarball: content.buffer as ArrayBuffer },
+      strict: true,
+    });
+    expect(messages).toEqual([]);
+  });
+
+  test("its types are what its modules are, in every way of resolving ESM", {
+    timeout: 60_000,
+  }, async () => {
+    const attw = join(ROOT, "node_modules/.bin/attw");
+    const wasm = ["--exclude-entrypoints", "./wasm/*", "./package.json"];
+    const { stdout } = await run(attw, [
+      tarball,
+      "--profile",
+      "esm-only",
+      "--format",
+      "json",
+      ...wasm,
+    ]);
+    const { analysis } = JSON.parse(stdout);
+    expect(Object.keys(analysis.entrypoints).sort()).toEqual([".", "./worker"]);
+    // CommonJS gets ES modules, which Node can `require`.
+    const isOurs = ({ resolutionKind }: { resolutionKind?: string }) =>
+      resolutionKind !== "node10" && resolutionKind !== "node16-cjs";
+    expect(analysis.problems.filter(isOurs)).toEqual([]);
+  });
+});
 
 describe("programs that installed the package", () => {
   test("are short", () => {

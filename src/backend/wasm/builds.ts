@@ -116,7 +116,8 @@ function importBuild(build: Build): Promise<{ wasm: string }> {
  */
 function canShareMemory(): boolean {
   if (typeof SharedArrayBuffer === "undefined") return false;
-  if (globalThis.crossOriginIsolated === false) return false;
+  const { crossOriginIsolated } = globalThis as { readonly crossOriginIsolated?: boolean };
+  if (crossOriginIsolated === false) return false;
   try {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1, 0);
     return true;

@@ -73,6 +73,7 @@ export interface MergeOptions {
   readonly masks?: MaskSource;
 }
 
+/** The name of an option that a method may know. */
 export type MergeOption = keyof MergeOptions;
 
 /** A merged linear layer, to be added to its base weight. Scaling 1. */

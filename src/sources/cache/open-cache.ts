@@ -17,6 +17,7 @@ import { createDirectoryCache } from "./directory-cache.ts";
 import type { KeyStore } from "./key-store.ts";
 import { createPartsCache } from "./parts-cache.ts";
 
+/** Where to look for a cache. */
 export interface HubCacheOptions {
   /** On a disk. Default: `HF_HUB_CACHE`, `HF_HOME`/hub, ~/.cache/huggingface/hub. */
   readonly cacheDir?: string | undefined;
