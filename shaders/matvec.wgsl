@@ -155,34 +155,29 @@ fn main(
     }
   }
 
-  for (var i = 0u; i < ROWS; i++) {
-    sums[i] = sum_lanes(sums[i], t);
-  }
-  if (lane != 0u) {
+  let sum = sum_strips(sums, t);
+  let r = (group.x - first_group) * GROUP_ROWS + t;
+  if (t >= GROUP_ROWS || r >= rows) {
     return;
   }
-  for (var i = 0u; i < ROWS && first + i < rows; i++) {
-    if (in_bank) {
-      store(p.h + row * p.h_stride + segment.h + first + i, segment_m(segment, row) * sums[i]);
-      continue;
-    }
-    let at = output.row0 + first + i;
-    let to = output.out + row * output.stride + at;
-    var value = sums[i];
-    if (output.bias != NONE) {
-      value += load(output.bias + at);
-    }
-    if (p.add_b == 1u) {
-      for (var j = 0u; j < p.segments; j++) {
-        let added = p.segment[j];
-        if (added.output == o && added.bias != NONE) {
-          value += segment_m(added, row) * load(added.bias + at);
-        }
-      }
-    }
-    if (output.accumulate == 1u) {
-      value += load(to);
-    }
-    store(to, value);
+  if (in_bank) {
+    store(p.h + row * p.h_stride + segment.h + r, segment_m(segment, row) * sum);
+    return;
   }
+  let at = output.row0 + r;
+  let to = output.out + row * output.stride + at;
+  var value = sum;
+  if (output.bias != NONE) {
+    value += load(output.bias + at);
+  }
+  for (var i = 0u; i < p.segments && p.add_b == 1u; i++) {
+    let added = p.segment[i];
+    if (added.output == o && added.bias != NONE) {
+      value += segment_m(added, row) * load(added.bias + at);
+    }
+  }
+  if (output.accumulate == 1u) {
+    value += load(to);
+  }
+  store(to, value);
 }

@@ -73,8 +73,9 @@ fn main(
     values[t + i * THREADS] = 0.0;
     if (c < p.cols) {
       let z = sums[0][i];
-      // e^88.8 overflows; beyond it silu(z) is 0 anyway, but for z e^z < 1e-36
-      let value = z / (1.0 + exp(min(-z, 88.0))) * sums[1][i];
+      // below -87 silu(z) is 0 but for 2e-36, and e^-z would soon overflow
+      let silu = select(0.0, z / (1.0 + exp(min(-z, 87.0))), z > -87.0);
+      let value = silu * sums[1][i];
       values[t + i * THREADS] = value;
       if (added) {
         store(p.up + row + c, sums[1][i]);

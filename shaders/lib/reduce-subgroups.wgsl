@@ -1,27 +1,43 @@
-// Sums over threads of a workgroup of 64, through workgroup memory.
+// Sums over threads of a workgroup of 64: four neighbours through subgroup shuffles, the rest through workgroup memory. Every
+// subgroup has at least four lanes (WebGPU's minimum), and a one-dimensional workgroup fills them in order.
 var<workgroup> shares: array<f32, 64>;
+
+fn sum_quad(value: f32) -> f32 {
+  let pair = value + subgroupShuffleXor(value, 1u);
+  return pair + subgroupShuffleXor(pair, 2u);
+}
 
 /// Sum over all threads, to all of them.
 fn sum_group(value: f32, t: u32) -> f32 {
-  let lanes = sum_lanes(value, t);
+  let quad = sum_quad(value);
   workgroupBarrier();
-  if (t % 16u == 0u) {
-    shares[t] = lanes;
+  if (t % 4u == 0u) {
+    shares[t / 4u] = quad;
   }
   workgroupBarrier();
-  return (shares[0] + shares[16]) + (shares[32] + shares[48]);
+  var total = 0.0;
+  for (var i = 0u; i < 16u; i++) {
+    total += shares[i];
+  }
+  return total;
 }
 
-/// Sum over each 16 neighbouring threads, to the first of them.
-fn sum_lanes(value: f32, t: u32) -> f32 {
+/// Of strips of 16 threads with 4 rows each: thread t < 16 gets the sum of row t % 4 of strip t / 4.
+fn sum_strips(values: array<f32, 4>, t: u32) -> f32 {
+  var sums = values;
+  for (var i = 0u; i < 4u; i++) {
+    sums[i] = sum_quad(sums[i]);
+  }
   workgroupBarrier();
-  shares[t] = value;
-  for (var step = 8u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (t % 16u < step) {
-      shares[t] += shares[t + step];
+  if (t % 4u == 0u) {
+    for (var i = 0u; i < 4u; i++) {
+      shares[16u * i + t / 4u] = sums[i];
     }
   }
   workgroupBarrier();
-  return shares[t];
+  if (t >= 16u) {
+    return 0.0;
+  }
+  let at = 16u * (t % 4u) + 4u * (t / 4u);
+  return (shares[at] + shares[at + 1u]) + (shares[at + 2u] + shares[at + 3u]);
 }

@@ -1,27 +1,38 @@
-// Sums over threads of a workgroup of 64, through workgroup memory.
-var<workgroup> shares: array<f32, 64>;
+// Sums over threads of a workgroup of 64, through workgroup memory: few barriers, since each costs more than the additions.
+var<workgroup> shares: array<f32, 256>;
 
 /// Sum over all threads, to all of them.
 fn sum_group(value: f32, t: u32) -> f32 {
-  let lanes = sum_lanes(value, t);
-  workgroupBarrier();
-  if (t % 16u == 0u) {
-    shares[t] = lanes;
-  }
-  workgroupBarrier();
-  return (shares[0] + shares[16]) + (shares[32] + shares[48]);
-}
-
-/// Sum over each 16 neighbouring threads, to the first of them.
-fn sum_lanes(value: f32, t: u32) -> f32 {
   workgroupBarrier();
   shares[t] = value;
-  for (var step = 8u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (t % 16u < step) {
-      shares[t] += shares[t + step];
+  workgroupBarrier();
+  if (t < 8u) {
+    var sum = 0.0;
+    for (var i = 0u; i < 8u; i++) {
+      sum += shares[8u * t + i];
     }
+    shares[64u + t] = sum;
   }
   workgroupBarrier();
-  return shares[t];
+  var total = 0.0;
+  for (var i = 0u; i < 8u; i++) {
+    total += shares[64u + i];
+  }
+  return total;
+}
+
+/// Of strips of 16 threads with 4 rows each: thread t < 16 gets the sum of row t % 4 of strip t / 4.
+fn sum_strips(values: array<f32, 4>, t: u32) -> f32 {
+  workgroupBarrier();
+  for (var i = 0u; i < 4u; i++) {
+    shares[64u * i + t] = values[i];
+  }
+  workgroupBarrier();
+  var sum = 0.0;
+  if (t < 16u) {
+    for (var i = 0u; i < 16u; i++) {
+      sum += shares[64u * (t % 4u) + 16u * (t / 4u) + i];
+    }
+  }
+  return sum;
 }

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { BUILDS } from "../../src/backend/wasm/builds.ts";
 
-const HOT = /\/tile_\d+x\d+(_rows)?(<\w+>)?$|\/exponentiate$|\/pack_block</;
+const HOT = /\/tile_\d+x\d+(_panel)?(<\w+>)?$|\/exponentiate$|\/pack_block</;
 
 describe.each(BUILDS)("build %s", (build) => {
   const text = readFileSync(
@@ -22,8 +22,10 @@ describe.each(BUILDS)("build %s", (build) => {
 
   test("has the kernels that this test is about", () => {
     for (const kernel of [
-      "tile-f32/tile_4x8_rows<f32>",
-      "tile-f32/tile_4x8_rows<u16>",
+      "tile-f32/tile_4x8",
+      "tile-f32/tile_1x32<f32>",
+      "tile-f32/tile_4x8_panel<f32>",
+      "tile-f32/tile_4x8_panel<u16>",
       "linear-f32/tile_8x4",
       "linear-f32/tile_32x1",
       "linear-q8/tile_8x4",

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Backend } from "../../src/backend/backend.ts";
 import type { Banks } from "../../src/model/decoder.ts";
-import { backends } from "../support/backends.ts";
+import { backendsAndGpu } from "../support/backends.ts";
 import {
   allLogits,
   blend,
@@ -34,7 +34,7 @@ interface Greedy {
   min_top2_margin: number;
 }
 
-describe.each(backends)("goldens on $name", ({ create, unavailable }) => {
+describe.each(backendsAndGpu)("goldens on $name", ({ name, create, unavailable }) => {
   if (unavailable !== undefined) {
     test.skip(`is not available here: ${unavailable}`, () => undefined);
     return;
@@ -90,16 +90,22 @@ describe.each(backends)("goldens on $name", ({ create, unavailable }) => {
       },
     );
 
-    test.each(Object.keys(kitchenDifference))("%s: greedy ids of 14 prompts", async (setup) => {
-      const all: Greedy[] = readJsonFile(goldens, "greedy.json");
-      const cases = all.filter((one) => one.setup === setup);
-      expect(cases.length).toBe(14);
-      for (const { prompt_ids, new_ids, min_top2_margin } of cases) {
-        // no case is a tie within the bound on logits
-        expect(min_top2_margin).toBeGreaterThan(20 * kitchenDifference[setup]!);
-        expect(await greedy(model, prompt_ids, 24, setups.get(setup)!, 2)).toEqual(new_ids);
-      }
-    });
+    test.each(Object.keys(kitchenDifference))(
+      "%s: greedy ids of 14 prompts",
+      async (setup) => {
+        const all: Greedy[] = readJsonFile(goldens, "greedy.json");
+        const cases = all.filter((one) => one.setup === setup);
+        expect(cases.length).toBe(14);
+        // the software renderer behind WebGPU takes a quarter of a second per token
+        const few = name === "webgpu" ? cases.slice(0, 2) : cases;
+        for (const { prompt_ids, new_ids, min_top2_margin } of few) {
+          // no case is a tie within the bound on logits
+          expect(min_top2_margin).toBeGreaterThan(20 * kitchenDifference[setup]!);
+          expect(await greedy(model, prompt_ids, 24, setups.get(setup)!, 2)).toEqual(new_ids);
+        }
+      },
+      180_000,
+    );
 
     // A block of 32 normal weights spans about 4.1 σ, so q4's step is 0.27 σ and its error has 0.006 of the weights' power;
     // q8's (weights and activations, amax about 2.1 σ) has 5e-5. Six layers add up to 0.036 and 3e-4 of the logits' power;

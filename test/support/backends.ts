@@ -3,6 +3,7 @@ import type { Backend } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/create.ts";
 import { BUILDS, hasThreads, supportedBuilds } from "../../src/backend/wasm/builds.ts";
 import { createWasmBackend } from "../../src/backend/wasm/create.ts";
+import { createTestWebGpu, webgpuMissing } from "./webgpu.ts";
 
 export interface BackendUnderTest {
   readonly name: string;
@@ -25,4 +26,10 @@ export const wasmBackends: readonly BackendUnderTest[] = BUILDS.flatMap((build) 
 export const backends: readonly BackendUnderTest[] = [
   { name: "reference", create: async () => createReferenceBackend() },
   ...wasmBackends,
+];
+
+/** With the GPU, which a software renderer stands for: correct, but slow, so only some tests use it. */
+export const backendsAndGpu: readonly BackendUnderTest[] = [
+  ...backends,
+  { name: "webgpu", create: createTestWebGpu, unavailable: webgpuMissing },
 ];

@@ -120,7 +120,10 @@ export class LinearPlanner {
     placed?: PlacedSegment[],
   ): void {
     const all = placed ?? placeSegments(this.#list, op.outputs);
-    if (op.n > MATVEC_ROWS) return this.#planTiles(op, all);
+    if (op.n > MATVEC_ROWS) {
+      this.#planTiles(op, all);
+      return;
+    }
     if (all.length === 0 || prepared !== undefined) {
       const h = prepared?.h ?? NO_H;
       const work = { placed: all, h, computeA: false, addB: all.length > 0 };
