@@ -1,5 +1,6 @@
 // Compiles assembly/ once per target of asconfig.json and writes each binary, base64, into a module of its own
-// (src/backend/wasm/generated/<target>.ts), so that the package needs no file access or bundler plugin to load it.
+// (src/backend/wasm/generated/<target>.ts), so that the package needs no file access or bundler plugin to load it. Writes the
+// script of a thread as text beside them, for programs in one file (thread-pool.ts).
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import asc from "assemblyscript/asc";
@@ -30,6 +31,11 @@ function mark(bytes, target) {
 process.chdir(new URL(".", root).pathname);
 await mkdir("build", { recursive: true });
 await mkdir(generated, { recursive: true });
+const script = await readFile(new URL("src/backend/wasm/thread.js", root), "utf8");
+await writeFile(
+  new URL("thread-source.ts", generated),
+  `// Made by scripts/build-wasm.mjs from thread.js.\nexport const source: string =\n  ${JSON.stringify(script)};\n`,
+);
 for (const target of Object.keys(targets)) {
   const output = new URL(`${target}.ts`, generated);
   if (await isFresh(output)) continue;

@@ -18,6 +18,7 @@ await mkdir(new URL("wasm/", dist), { recursive: true });
 for (const file of await readdir(generated)) {
   if (!file.endsWith(".js")) continue;
   const { wasm } = await import(new URL(file, generated).href);
+  if (wasm === undefined) continue;
   const name = file.replace(/\.js$/, ".wasm");
   await writeFile(new URL(`wasm/${name}`, dist), Buffer.from(wasm, "base64"));
 }

@@ -74,12 +74,8 @@ async function visit(url: string): Promise<{ answer: string; build: string }> {
 
 describe("the package", () => {
   test("publint has nothing to say", async () => {
-    const content = readFileSync(tarball);
-    const { messages } = await publint({
-      pkgDir: ROOT,
-      pack: { tarball: content.buffer as ArrayBuffer },
-      strict: true,
-    });
+    const pkgDir = join(home, "node_modules/tureen");
+    const { messages } = await publint({ pkgDir, pack: false, strict: true });
     expect(messages).toEqual([]);
   });
 
@@ -145,6 +141,16 @@ describe("programs that installed the package", () => {
   consumer("bun, compiled into one program", BUN, async (bun) => {
     await output(bun, ["build", "--compile", "main.ts", "--outfile", "program"], "bun");
     expect(await output(join(home, "bun/program"), [], "bun")).toBe(ANSWER);
+    // Its own script of a thread is all that such a program has: with as many as asked for, it runs, or fails.
+    const threads = join(home, "bun/threads.ts");
+    const main = readFileSync(join(home, "bun/main.ts"), "utf8");
+    const changed = main.replace("base`)", "base`, { threads: 2 })");
+    writeFileSync(
+      threads,
+      `${changed}\nprocess.stdout.write(\` ${"$"}{model.info.backend.build}\`);\n`,
+    );
+    await output(bun, ["build", "--compile", "threads.ts", "--outfile", "threads"], "bun");
+    expect(await output(join(home, "bun/threads"), [], "bun")).toBe(`${ANSWER} relaxed-threads`);
   });
 
   consumer("vite build", CHROMIUM, async () => {

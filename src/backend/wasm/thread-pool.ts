@@ -23,14 +23,29 @@ export class ThreadPool {
     control: number,
     threads: number,
   ): Promise<ThreadPool> {
-    const workers: PoolWorker[] = [];
+    const host = findBuiltin("node:worker_threads");
+    const start = async (create: () => PoolWorker): Promise<ThreadPool> => {
+      const workers: PoolWorker[] = [];
+      try {
+        for (let tid = 1; tid < threads; tid++) workers.push(create());
+        const job = { module, memory, control, threads };
+        await Promise.all(workers.map((worker, i) => worker.start({ ...job, tid: i + 1 })));
+      } catch (error) {
+        for (const worker of workers) worker.terminate();
+        throw error;
+      }
+      return new ThreadPool(workers);
+    };
     try {
-      for (let tid = 1; tid < threads; tid++) workers.push(createWorker());
-      await Promise.all(
-        workers.map((worker, i) => worker.start({ module, memory, control, tid: i + 1, threads })),
-      );
+      if (host === undefined) return await start(createWebWorker);
+      const beside = new URL("./thread.js", import.meta.url);
+      return await start(() => createHostWorker(host.Worker, beside)).catch(async () => {
+        // A program in one file (`bun build --compile`) has no script beside it.
+        const { source } = await import("./generated/thread-source.ts");
+        const inside = new URL(`data:text/javascript,${encodeURIComponent(source)}`);
+        return start(() => createHostWorker(host.Worker, inside));
+      });
     } catch (cause) {
-      for (const worker of workers) worker.terminate();
       throw new TureenError(
         "BACKEND_UNAVAILABLE",
         `a pool of ${threads} threads could not be started`,
@@ -38,17 +53,11 @@ export class ThreadPool {
         { cause },
       );
     }
-    return new ThreadPool(workers);
   }
 
   terminate(): void {
     for (const worker of this.#workers) worker.terminate();
   }
-}
-
-function createWorker(): PoolWorker {
-  const host = findBuiltin("node:worker_threads");
-  return host === undefined ? createWebWorker() : createHostWorker(host.Worker);
 }
 
 function createWebWorker(): PoolWorker {
@@ -65,8 +74,11 @@ function createWebWorker(): PoolWorker {
   };
 }
 
-function createHostWorker(HostWorker: typeof import("node:worker_threads").Worker): PoolWorker {
-  const worker = new HostWorker(new URL("./thread.js", import.meta.url));
+function createHostWorker(
+  HostWorker: typeof import("node:worker_threads").Worker,
+  script: URL,
+): PoolWorker {
+  const worker = new HostWorker(script);
   return {
     start: (job) =>
       new Promise((resolve, reject) => {
