@@ -171,7 +171,7 @@ function product(
   count: i32,
 ): void {
   const step = usize(xStep) << 2;
-  tile_4x8<f32>(
+  tile_4x8(
     out,
     usize(outStep) << 2,
     w,
@@ -196,7 +196,7 @@ function add_transposed(
   count: i32,
 ): void {
   const step = usize(outStep) << 2;
-  tile_4x8<f32>(tile, 32, w, step, x, x + 4, x + 8, x + 12, usize(xStep) << 2, count);
+  tile_4x8(tile, 32, w, step, x, x + 4, x + 8, x + 12, usize(xStep) << 2, count);
   for (let i = 0; i < 4; i++) {
     const to = out + usize(i) * step;
     v128.store(to, f32x4.add(v128.load(to), v128.load(tile + (i << 5))));

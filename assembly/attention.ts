@@ -13,22 +13,22 @@
 import { exp_f32x4 } from "./exp";
 import { KEY_BLOCK } from "./kv-cache";
 import { exponentiate } from "./softmax";
-import { tile_4x8, tile_4x8_rows } from "./tile-f32";
+import { interleave, tile_1x32, tile_4x8_panel } from "./tile-f32";
 
 /** A partial: maximum, sum, 8 bytes unused, then [valueDim] f32. */
 function partial_bytes(valueDim: i32): usize {
   return 16 + (usize(valueDim) << 2);
 }
 
-/** Bytes of a thread's scratch: a block's scores for 4 queries, then 8 partials. */
+/** Bytes of a thread's scratch: 4 queries interleaved, a block's scores for them, the same interleaved, then 8 partials. */
 function scratch_bytes(valueDim: i32): usize {
-  return 16 * KEY_BLOCK + (partial_bytes(valueDim) << 3);
+  return (usize(valueDim) << 4) + 32 * KEY_BLOCK + (partial_bytes(valueDim) << 3);
 }
 
 /**
  * out, q        [n, heads × headDim] f32
  * keys, values  one layer of the cache
- * scratch       per thread 1024 + 8 (16 + 4 valueDim) bytes
+ * scratch       per thread 2176 + 48 valueDim bytes
  */
 export function attention<T>(
   out: usize,
@@ -51,8 +51,9 @@ export function attention<T>(
   const quarters = (queries + 3) >> 2;
   const valueDim = (headDim + 7) & ~7;
   const bytes = partial_bytes(valueDim);
-  const scores = scratch + usize(tid) * scratch_bytes(valueDim);
-  const parts = scores + 16 * KEY_BLOCK;
+  const panel = scratch + usize(tid) * scratch_bytes(valueDim);
+  const scores = panel + (usize(valueDim) << 4);
+  const parts = scores + 32 * KEY_BLOCK;
   const sums = parts + (bytes << 2);
   // Dealt out one by one: later tokens see more keys and cost more. Calls begin with different threads.
   for (let unit = (tid + position) % threads; unit < kvHeads * quarters; unit += threads) {
@@ -60,20 +61,20 @@ export function attention<T>(
     const first = (unit / kvHeads) << 2;
     const last = min(4, queries - first) - 1;
     for (let i = 0; i <= last; i++) clear_partial(sums + usize(i) * bytes);
+    const queryPanel = gather(panel, q, head, first, last, group, heads, headDim);
     const limit = position + (first + last) / group + 1;
     for (let start = 0; start < limit; start += KEY_BLOCK) {
       attend<T>(
         parts,
         bytes,
+        queryPanel,
         scores,
-        q,
         keys,
         values,
         head,
         first,
         last,
         group,
-        heads,
         headDim,
         length,
         position,
@@ -114,23 +115,24 @@ export function attention_parts<T>(
   const blocks = (position + n + KEY_BLOCK - 1) / KEY_BLOCK;
   const valueDim = (headDim + 7) & ~7;
   const bytes = partial_bytes(valueDim);
-  const scores = scratch + usize(tid) * scratch_bytes(valueDim);
+  const panel = scratch + usize(tid) * scratch_bytes(valueDim);
+  const scores = panel + (usize(valueDim) << 4);
   for (let unit = tid; unit < kvHeads * quarters * blocks; unit += threads) {
     const block = unit % blocks;
     const head = (unit / blocks) % kvHeads;
     const first = (unit / (blocks * kvHeads)) << 2;
+    const last = min(4, queries - first) - 1;
     attend<T>(
       parts + (usize(head * queries + first) * blocks + block) * bytes,
       usize(blocks) * bytes,
+      gather(panel, q, head, first, last, group, heads, headDim),
       scores,
-      q,
       keys,
       values,
       head,
       first,
-      min(4, queries - first) - 1,
+      last,
       group,
-      heads,
       headDim,
       length,
       position,
@@ -182,20 +184,20 @@ function query_offset(index: i32, head: i32, group: i32, heads: i32, headDim: i3
 /**
  * The partials of queries first..first + last of a KV head over the block that begins at `start`.
  * parts   one partial per query, `step` bytes apart; a query that sees nothing of the block gets an empty one
- * scores  [4, 64] f32, scratch
+ * panel   what `gather` made of the queries: their address if there is one, else [headDim, 4] f32
+ * scores  scratch behind it
  */
 function attend<T>(
   parts: usize,
   step: usize,
+  panel: usize,
   scores: usize,
-  q: usize,
   keys: usize,
   values: usize,
   head: i32,
   first: i32,
   last: i32,
   group: i32,
-  heads: i32,
   headDim: i32,
   length: i32,
   position: i32,
@@ -205,16 +207,21 @@ function attend<T>(
   const row: usize = KEY_BLOCK << 2;
   const valueDim = (headDim + 7) & ~7;
   const count = min(KEY_BLOCK, position + (first + last) / group + 1 - start);
-  const q0 = q + query_offset(first, head, group, heads, headDim);
-  const q1 = q + query_offset(first + min(1, last), head, group, heads, headDim);
-  const q2 = q + query_offset(first + min(2, last), head, group, heads, headDim);
-  const q3 = q + query_offset(first + min(3, last), head, group, heads, headDim);
   const place = usize(head) * length + start;
+  const keyStep = usize(headDim << 3) * sizeof<T>();
   let key = keys + place * headDim * sizeof<T>();
-  for (let at = scores, end = scores + (usize(count) << 2); at < end; at += 32) {
-    tile_4x8<T>(at, row, key, 8 * sizeof<T>(), q0, q1, q2, q3, 4, headDim);
-    key += (headDim << 3) * sizeof<T>();
+  if (last === 0) {
+    for (let k = 0; k < count; k += 32) {
+      tile_1x32<T>(scores + (k << 2), key, keyStep, 1, 2, 3, panel, headDim);
+      key += keyStep << 2;
+    }
+  } else {
+    for (let at = scores, end = scores + (usize(count) << 2); at < end; at += 32) {
+      tile_4x8_panel<T>(at, at + row, at + 2 * row, at + 3 * row, key, panel, headDim);
+      key += keyStep;
+    }
   }
+
   for (let i = 0; i <= last; i++) {
     const visible = min(count, position + (first + i) / group + 1 - start);
     const line = scores + usize(i) * row;
@@ -225,30 +232,65 @@ function attend<T>(
       memory.fill(line, 0, row);
     }
   }
-  // Queries that do not exist repeat the last one, into its place.
-  const values0 = parts + 16;
-  const values1 = values0 + usize(min(1, last)) * step;
-  const values2 = values0 + usize(min(2, last)) * step;
-  const values3 = values0 + usize(min(3, last)) * step;
+
+  const tiles = valueDim >> 3;
+  const valueStep = 8 * KEY_BLOCK * sizeof<T>();
   let value = values + place * valueDim * sizeof<T>();
-  for (let d = 0; d < valueDim; d += 8) {
-    const at = d << 2;
-    tile_4x8_rows<T>(
-      values0 + at,
-      values1 + at,
-      values2 + at,
-      values3 + at,
-      value,
-      8 * sizeof<T>(),
-      scores,
-      scores + usize(min(1, last)) * row,
-      scores + usize(min(2, last)) * row,
-      scores + usize(min(3, last)) * row,
-      4,
-      count,
-    );
-    value += 8 * KEY_BLOCK * sizeof<T>();
+  const sums = parts + 16;
+  if (last === 0) {
+    for (let t = 0; t < tiles; t += 4) {
+      const left = tiles - 1 - t; // tiles that do not exist repeat the last one
+      tile_1x32<T>(
+        sums + (t << 5),
+        value,
+        valueStep,
+        min(1, left),
+        min(2, left),
+        min(3, left),
+        scores,
+        count,
+      );
+      value += valueStep << 2;
+    }
+    return;
   }
+  const weights = scores + 4 * row;
+  // Queries that do not exist repeat the last one, into its place.
+  const third = usize(min(2, last));
+  const fourth = usize(min(3, last));
+  interleave(weights, scores, scores + row, scores + third * row, scores + fourth * row, count);
+  const sums1 = sums + step;
+  const sums2 = sums + third * step;
+  const sums3 = sums + fourth * step;
+  for (let t = 0; t < tiles; t++) {
+    const at = usize(t) << 5;
+    tile_4x8_panel<T>(sums + at, sums1 + at, sums2 + at, sums3 + at, value, weights, count);
+    value += valueStep;
+  }
+}
+
+/** Queries first..first + last of a KV head as `attend` takes them: one where it lies, several interleaved at `panel`. */
+function gather(
+  panel: usize,
+  q: usize,
+  head: i32,
+  first: i32,
+  last: i32,
+  group: i32,
+  heads: i32,
+  headDim: i32,
+): usize {
+  const q0 = q + query_offset(first, head, group, heads, headDim);
+  if (last === 0) return q0;
+  interleave(
+    panel,
+    q0,
+    q + query_offset(first + 1, head, group, heads, headDim),
+    q + query_offset(first + min(2, last), head, group, heads, headDim),
+    q + query_offset(first + min(3, last), head, group, heads, headDim),
+    headDim,
+  );
+  return panel;
 }
 
 function clear_partial(part: usize): void {

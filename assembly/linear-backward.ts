@@ -58,7 +58,7 @@ export function linear_backward(
       const y1 = y + usize(min(1, last)) * stride;
       const y2 = y + usize(min(2, last)) * stride;
       const y3 = y + usize(min(3, last)) * stride;
-      tile_4x8<f32>(tile, 32, columns, 32, y, y1, y2, y3, 4, rows);
+      tile_4x8(tile, 32, columns, 32, y, y1, y2, y3, 4, rows);
       for (let i = 0; i <= last; i++) {
         put_row(dx + ((usize(token + i) * cols + (group << 3)) << 2), tile + (i << 5), nCols, mode);
       }

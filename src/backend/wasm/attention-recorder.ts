@@ -73,8 +73,12 @@ export class AttentionRecorder {
     const heads = cols / headDim;
     const queries = (n * heads) / kvHeads;
     const blocks = Math.ceil((position + n) / KEY_BLOCK);
-    const partial = 16 + Math.ceil(headDim / 8) * 32;
-    const scratch = this.#scratch.get("attention", this.#threads * (16 * KEY_BLOCK + 8 * partial));
+    const valueDim = Math.ceil(headDim / 8) * 8;
+    const partial = 16 + 4 * valueDim;
+    const scratch = this.#scratch.get(
+      "attention",
+      this.#threads * (16 * valueDim + 32 * KEY_BLOCK + 8 * partial),
+    );
     const units = kvHeads * Math.ceil(queries / 4);
     const dealt =
       alone && this.#threads > 1 && blocks > 1 && units < UNITS_PER_THREAD * this.#threads;
