@@ -11,6 +11,7 @@ import type { GenerateOptions } from "../generate/options.ts";
 import type { SampledToken } from "../generate/sampler.ts";
 import type { Session } from "../generate/session.ts";
 import type { OpenSession } from "../generate/session-pool.ts";
+import type { PassCosts } from "../generate/speculator.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { Soup } from "../soup/soup.ts";
 import type { SoupWeights } from "../soup/weights.ts";
@@ -34,8 +35,10 @@ export interface GenerationTimings {
   readonly prefillTokensPerSecond: number;
   /** After the first logits. */
   readonly decodeMs: number;
-  /** Passes after the first, by that time; 0 if there were none. */
+  /** Tokens after the first, by that time; 0 if there were none. */
   readonly decodeTokensPerSecond: number;
+  /** Forward passes. Fewer than tokens where expected tokens were run ahead. */
+  readonly passes: number;
 }
 
 /** A finished text. */
@@ -63,6 +66,8 @@ export interface GenerationParts {
   readonly promptTokenIds: () => number[];
   readonly soup: Soup | undefined;
   readonly options: GenerateTextOptions;
+  /** What passes of this model cost; `undefined` where a row's bits depend on the number of rows, and so nothing is run ahead. */
+  readonly costs: PassCosts | undefined;
   /** @param length positions that the text needs at most */
   readonly openSession: (length: number) => OpenSession;
 }
@@ -138,7 +143,7 @@ export class Generation implements AsyncIterable<string> {
         ...(stoppedBy === undefined ? {} : { stoppedBy }),
         ...(seed === undefined ? {} : { seed }),
         ...(logprobs === undefined ? {} : { logprobs }),
-        timings: step.timings(cachedTokens, promptTokenIds.length - cachedTokens),
+        timings: step.timings(cachedTokens, promptTokenIds.length, soFar.tokenIds.length),
       });
     };
     try {
@@ -148,6 +153,7 @@ export class Generation implements AsyncIterable<string> {
         vocabSize: config.vocabSize,
         eosTokenIds: config.eosTokenIds,
         decoder: createTextDecoder(tools, promptTokenIds, options.specialTokens ?? false),
+        costs: this.#parts.costs,
       };
       const tokens = generateTokens(step, input, options);
       let next = await tokens.next();
@@ -177,7 +183,8 @@ function countNew({ maxTokens }: GenerateOptions): number {
 class TimedSession implements StepModel {
   readonly #session: Session;
   readonly #soup: Soup | undefined;
-  readonly #logits: Float32Array;
+  readonly #vocabSize: number;
+  #logits: Float32Array;
   #passes = 0;
   #prefillMs = 0;
   #firstAt = 0;
@@ -186,33 +193,47 @@ class TimedSession implements StepModel {
   constructor(session: Session, soup: Soup | undefined, vocabSize: number) {
     this.#session = session;
     this.#soup = soup;
+    this.#vocabSize = vocabSize;
     this.#logits = new Float32Array(vocabSize);
   }
 
-  async forward(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+  async forward(ids: readonly number[], rows: number, signal?: AbortSignal): Promise<Float32Array> {
     const start = performance.now();
-    await this.#session.forward(ids, this.#soup, this.#logits, signal);
+    const size = rows * this.#vocabSize;
+    if (size > this.#logits.length) this.#logits = new Float32Array(size);
+    const logits = this.#logits.subarray(0, size);
+    await this.#session.forward(ids, this.#soup, logits, signal);
     this.#lastAt = performance.now();
     if (this.#passes++ === 0) {
       this.#firstAt = this.#lastAt;
       this.#prefillMs = this.#lastAt - start;
     }
-    return this.#logits;
+    return logits;
+  }
+
+  takeBack(n: number): void {
+    this.#session.takeBack(n);
+  }
+
+  isCurrent(): boolean {
+    return this.#session.isCurrent(this.#soup);
   }
 
   remaining(): number {
     return this.#session.length - this.#session.tokens.length;
   }
 
-  timings(cachedTokens: number, promptTokens: number): GenerationTimings {
+  timings(cachedTokens: number, promptTokens: number, outputTokens: number): GenerationTimings {
     const prefillMs = this.#prefillMs;
     const decodeMs = this.#lastAt - this.#firstAt;
+    const passes = this.#passes;
     return {
       cachedTokens,
       prefillMs,
-      prefillTokensPerSecond: rate(this.#passes > 0 ? promptTokens : 0, prefillMs),
+      prefillTokensPerSecond: rate(passes > 0 ? promptTokens - cachedTokens : 0, prefillMs),
       decodeMs,
-      decodeTokensPerSecond: rate(Math.max(0, this.#passes - 1), decodeMs),
+      decodeTokensPerSecond: rate(Math.max(0, outputTokens - 1), decodeMs),
+      passes,
     };
   }
 }

@@ -6,6 +6,7 @@ import type { Checkpoint } from "../formats/checkpoint.ts";
 import { Batcher } from "../generate/batcher.ts";
 import type { Session, SessionContext } from "../generate/session.ts";
 import { SessionPool } from "../generate/session-pool.ts";
+import { PassCosts } from "../generate/speculator.ts";
 import type { LearnedSoup, LearnSoupOptions } from "../learn/learn-soup.ts";
 import { listLinears, type ModelConfig } from "../model/config.ts";
 import type { Decoder } from "../model/decoder.ts";
@@ -40,12 +41,15 @@ export interface ModelParts {
   readonly text: TextTools;
   readonly checkpoint: Checkpoint;
   readonly backend: Backend;
+  /** Why this backend. */
+  readonly reason: string;
   readonly weights: DecoderWeights;
   readonly decoder: Decoder;
   readonly quantize: "none" | "q8" | "q4";
   readonly contextLength: number;
 }
 
+/** Which logits to compute. */
 export interface LogitsOptions {
   /** Default: the base alone. */
   readonly soup?: Soup | SoupWeights | undefined;
@@ -64,6 +68,7 @@ export class Model {
   readonly #adapters: LoadedAdapters;
   readonly #context: SessionContext;
   readonly #sessions: SessionPool;
+  readonly #costs = new PassCosts();
   #folded: ReadonlySet<string> = new Set();
   #weightsVersion = 0;
   #disposing: Promise<void> | undefined;
@@ -95,9 +100,8 @@ export class Model {
 
   /** Shape, sizes, and which backend runs it. */
   get info(): ModelInfo {
-    const { files, backend, weights, quantize } = this.#parts;
-    const { contextLength, config } = this;
-    return describeModel({ name: files.name, config, backend, weights, quantize, contextLength });
+    const { contextLength } = this;
+    return describeModel({ ...this.#parts, name: this.#parts.files.name, contextLength });
   }
 
   /** `undefined` if the model came without tokenizer.json. */
@@ -240,6 +244,7 @@ export class Model {
       promptTokenIds: () => this.tokenize(prompt),
       soup,
       options,
+      costs: this.#parts.backend.hasEqualRows === true ? this.#costs : undefined,
       openSession: (length) => this.#sessions.open(options.session, length),
     });
   }

@@ -196,6 +196,7 @@ async function measure(
         soup: createSoup(adapters, b % soups),
         session: model.createSession(),
         ignoreEos: true,
+        speculation: false, // a pass for every token
       },
     }));
     for (const { prompt, options } of sequences) {

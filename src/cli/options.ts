@@ -63,6 +63,7 @@ export const SAMPLING_FLAGS: FlagTable = {
   "frequency-penalty": { type: "string" },
   stop: { type: "string", multiple: true },
   "ignore-eos": { type: "boolean" },
+  "no-speculation": { type: "boolean" },
 };
 
 export const SAMPLING_HELP = `  --max-tokens N          default: until the model stops or the context is full
@@ -71,7 +72,8 @@ export const SAMPLING_HELP = `  --max-tokens N          default: until the model
   --repetition-penalty X --presence-penalty X --frequency-penalty X
   --seed N                the same seed gives the same text on every host
   --stop TEXT             end before this text; may be repeated
-  --ignore-eos            go on through the model's end-of-text token`;
+  --ignore-eos            go on through the model's end-of-text token
+  --no-speculation        never run expected tokens ahead (the text is the same)`;
 
 /** What a command works with; disposing of the model releases all of it. */
 export interface OpenedModel {
@@ -139,7 +141,7 @@ function createLoadBars(): { onProgress: (progress: LoadProgress) => void; stop:
 
 export function loadOptions(flags: Flags): LoadModelOptions {
   return {
-    backend: choiceFlag(flags, "backend", ["auto", "wasm", "reference"]),
+    backend: choiceFlag(flags, "backend", ["auto", "webgpu", "wasm", "reference"]),
     build: choiceFlag(flags, "build", BUILDS),
     threads: integerFlag(flags, "threads", 1),
     quantize: choiceFlag(flags, "quantize", ["none", "q8", "q4"]),
@@ -161,6 +163,7 @@ export function samplingOptions(flags: Flags): GenerateOptions {
     frequencyPenalty: numberFlag(flags, "frequency-penalty"),
     stop: stop.length > 0 ? stop : undefined,
     ignoreEos: flags["ignore-eos"] === true ? true : undefined,
+    speculation: flags["no-speculation"] === true ? false : undefined,
   };
 }
 

@@ -5,15 +5,20 @@ import type { StreamDecoder } from "../model/tokenizer.ts";
 import { nextTask } from "../next-task.ts";
 import { type GenerateOptions, resolveGeneration } from "./options.ts";
 import { type SampledToken, Sampler } from "./sampler.ts";
+import { PassCosts, Speculator } from "./speculator.ts";
 import { StopScanner } from "./stop-scanner.ts";
 
 /** A model with a place in a context. */
 export interface StepModel {
   /**
    * Appends tokens to the context.
-   * @returns logits [vocabSize] after the last of them; may be overwritten by the next call
+   * @returns logits [rows, vocabSize] after each of the last `rows`; may be overwritten by the next call
    */
-  forward(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
+  forward(ids: readonly number[], rows: number, signal?: AbortSignal): Promise<Float32Array>;
+  /** Takes the last n tokens out of the context again. */
+  takeBack(n: number): void;
+  /** Whether `forward` would give the same as last time: its weights have not changed. */
+  isCurrent(): boolean;
   /** Tokens that still fit into the context. */
   remaining(): number;
 }
@@ -36,6 +41,8 @@ export interface GenerationInput {
   readonly eosTokenIds: readonly number[];
   /** Turns the output into text; a fresh one. */
   readonly decoder: StreamDecoder;
+  /** What passes cost, as far as known. Without it no token is run ahead. */
+  readonly costs?: PassCosts | undefined;
 }
 
 /** One token and the text that became certain with it; the last chunk may have text alone. */
@@ -58,6 +65,8 @@ export interface GenerationResult {
   readonly stoppedBy?: string | number;
   readonly promptTokens: number;
   readonly outputTokens: number;
+  /** Forward passes. */
+  readonly passes: number;
   /** Gives the same output again. */
   readonly seed: number;
   /** One per token, only with option `logprobs`. */
@@ -79,8 +88,11 @@ export async function* generateTokens(
   const { maxTokens, signal } = resolved;
   checkPrompt(input, model.remaining());
   const sampler = new Sampler({ ...options, seed: resolved.seed }, input.vocabSize);
-  sampler.observe(input.contextIds ?? []);
-  sampler.observe(input.promptIds);
+  const ahead = new Speculator(input.costs && resolved.speculation, input.costs ?? new PassCosts());
+  for (const ids of [input.contextIds ?? [], input.promptIds]) {
+    sampler.observe(ids);
+    ahead.begin(ids);
+  }
   const scanner = new StopScanner(resolved.stop);
   const stopTokens = new Set(resolved.stopTokens);
   if (!resolved.ignoreEos) for (const id of input.eosTokenIds) stopTokens.add(id);
@@ -91,39 +103,58 @@ export async function* generateTokens(
   let stoppedBy: string | number | undefined;
   let finishReason: FinishReason | undefined = maxTokens === 0 ? "length" : undefined;
   let next = input.promptIds;
+  let passes = 0;
   const breather = new Breather();
 
   while (finishReason === undefined) {
     await breather.rest();
-    const logits = await forwardUnlessAborted(model, next, signal);
+    const room = Math.min(model.remaining() - next.length, maxTokens - tokenIds.length - 1);
+    const expected = passes === 0 ? [] : ahead.guess(room);
+    const rows = 1 + expected.length;
+    const start = performance.now();
+    const logits = await forwardUnlessAborted(model, [...next, ...expected], rows, signal);
     if (logits === undefined) {
       finishReason = "abort";
       break;
     }
-    const sampled = sampler.sample(logits);
-    const { token } = sampled;
-    sampler.accept(token);
-    tokenIds.push(token);
-    next = [token];
+    if (passes++ > 0) input.costs?.observe(rows, performance.now() - start);
+    let used = 0;
+    try {
+      // As long as the text goes as expected, the next row has its logits.
+      while (used < rows && finishReason === undefined) {
+        if (used > 0 && (signal?.aborted === true || !model.isCurrent())) break;
+        const row = logits.subarray(used * input.vocabSize, (used + 1) * input.vocabSize);
+        const sampled = sampler.sample(row);
+        const { token } = sampled;
+        sampler.accept(token);
+        ahead.push(token);
+        tokenIds.push(token);
+        next = [token];
+        const unused = rows - ++used;
 
-    let piece = "";
-    if (stopTokens.has(token)) {
-      finishReason = "stop";
-      stoppedBy = token;
-    } else {
-      const scanned = scanner.push(input.decoder.push(token));
-      piece = scanned.text;
-      stoppedBy = scanned.stopped;
-      if (stoppedBy !== undefined) finishReason = "stop";
-      else if (tokenIds.length >= maxTokens) finishReason = "length";
-      else if (model.remaining() < 1) finishReason = "context";
-    }
-    text += piece;
-    if (resolved.logprobs < 0) {
-      yield { text: piece, tokenIds: [token] };
-    } else {
-      logprobs.push(sampled);
-      yield { text: piece, tokenIds: [token], logprobs: [sampled] };
+        let piece = "";
+        if (stopTokens.has(token)) {
+          finishReason = "stop";
+          stoppedBy = token;
+        } else {
+          const scanned = scanner.push(input.decoder.push(token));
+          piece = scanned.text;
+          stoppedBy = scanned.stopped;
+          if (stoppedBy !== undefined) finishReason = "stop";
+          else if (tokenIds.length >= maxTokens) finishReason = "length";
+          else if (model.remaining() + unused < 1) finishReason = "context";
+        }
+        text += piece;
+        if (resolved.logprobs < 0) {
+          yield { text: piece, tokenIds: [token] };
+        } else {
+          logprobs.push(sampled);
+          yield { text: piece, tokenIds: [token], logprobs: [sampled] };
+        }
+        if (token !== expected[used - 1]) break;
+      }
+    } finally {
+      model.takeBack(rows - used);
     }
   }
   if (typeof stoppedBy !== "string") {
@@ -144,6 +175,7 @@ export async function* generateTokens(
     ...(stoppedBy === undefined ? {} : { stoppedBy }),
     promptTokens: input.promptIds.length,
     outputTokens: tokenIds.length,
+    passes,
     seed: sampler.seed,
     ...(resolved.logprobs < 0 ? {} : { logprobs }),
   };
@@ -177,11 +209,12 @@ function checkPrompt({ promptIds, vocabSize }: GenerationInput, remaining: numbe
 async function forwardUnlessAborted(
   model: StepModel,
   ids: readonly number[],
+  rows: number,
   signal: AbortSignal | undefined,
 ): Promise<Float32Array | undefined> {
   if (signal?.aborted) return undefined;
   try {
-    const logits = await model.forward(ids, signal);
+    const logits = await model.forward(ids, rows, signal);
     return signal?.aborted ? undefined : logits;
   } catch (error) {
     if (error instanceof TureenError && error.code === "ABORTED" && signal?.aborted)

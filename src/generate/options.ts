@@ -31,6 +31,14 @@ export interface SamplingOptions {
   readonly logprobs?: number | undefined;
 }
 
+/** How far expected tokens are run ahead of the text. */
+export interface SpeculationOptions {
+  /** Tokens ahead in one pass at most, in 1..15. Default 15. */
+  readonly tokens?: number | undefined;
+  /** Tokens at the text's end that must have occurred before, in 1..8. Default 2. */
+  readonly ngram?: number | undefined;
+}
+
 /** One generation. */
 export interface GenerateOptions extends SamplingOptions {
   /** New tokens at most, the final stop token included. Default: until the context is full. */
@@ -43,6 +51,11 @@ export interface GenerateOptions extends SamplingOptions {
   readonly ignoreEos?: boolean | undefined;
   /** Print special tokens, other than stopping ones, into the text. Default false. */
   readonly specialTokens?: boolean | undefined;
+  /**
+   * Run tokens ahead that are expected because the text's end occurred before in it ("prompt lookup"). Changes nothing but speed,
+   * and is done only where it was seen to pay. Default true.
+   */
+  readonly speculation?: boolean | SpeculationOptions | undefined;
   /** Ends the generation with finish reason `abort`. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -62,6 +75,11 @@ export interface ResolvedSampling {
   readonly logprobs: number;
 }
 
+export interface ResolvedSpeculation {
+  readonly tokens: number;
+  readonly ngram: number;
+}
+
 /** Generation options with every default filled in. */
 export interface ResolvedGeneration extends ResolvedSampling {
   readonly maxTokens: number;
@@ -69,6 +87,8 @@ export interface ResolvedGeneration extends ResolvedSampling {
   readonly stopTokens: readonly number[];
   readonly ignoreEos: boolean;
   readonly specialTokens: boolean;
+  /** `undefined`: off. */
+  readonly speculation: ResolvedSpeculation | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -118,6 +138,7 @@ export function resolveGeneration(options: GenerateOptions, vocabSize: number): 
     stopTokens: resolveIds(stopTokens, vocabSize),
     ignoreEos: boolean(options, "ignoreEos"),
     specialTokens: boolean(options, "specialTokens"),
+    speculation: resolveSpeculation(options.speculation ?? true),
     signal,
   };
 }
@@ -141,6 +162,21 @@ function boolean<K extends string>(options: { readonly [key in K]?: unknown }, n
   const value = options[name] ?? false;
   if (typeof value === "boolean") return value;
   throw invalid(name, "true or false", value);
+}
+
+function resolveSpeculation(
+  option: NonNullable<GenerateOptions["speculation"]>,
+): ResolvedSpeculation | undefined {
+  if (option === false) return undefined;
+  if (option !== true && (typeof option !== "object" || Array.isArray(option))) {
+    throw invalid("speculation", "true, false, or { tokens, ngram }", option);
+  }
+  const options = option === true ? {} : option;
+  const within = (max: number) => (x: number) => isCount(x) && x >= 1 && x <= max;
+  return {
+    tokens: number(options, "tokens", 15, within(15), "a whole number in 1..15"),
+    ngram: number(options, "ngram", 2, within(8), "a whole number in 1..8"),
+  };
 }
 
 function resolveBias(

@@ -28,6 +28,8 @@ export class Session {
   readonly #state = new BankState();
   #tokens: number[] = [];
   #weightsVersion: number;
+  /** Of the soup of the last pass. */
+  #soupVersion: number | undefined;
   #inUse = false;
   #disposed = false;
 
@@ -101,6 +103,20 @@ export class Session {
     return this.#tokens.length;
   }
 
+  /** @internal takes the last n tokens out again */
+  takeBack(n: number): void {
+    this.#tokens.length = Math.max(0, this.#tokens.length - n);
+  }
+
+  /** @internal whether nothing has changed that the last pass depended on; it was under the same soup */
+  isCurrent(soup: Soup | undefined): boolean {
+    return (
+      !this.#disposed &&
+      this.#soupVersion === soup?.version &&
+      this.#weightsVersion === this.#context.weightsVersion
+    );
+  }
+
   /**
    * @internal appends tokens and runs them; if anything that the cached ones depend on has changed, runs those again too
    * @param logits receives the logits of as many of the last tokens as it has room for: [.., vocabSize]
@@ -128,6 +144,7 @@ export class Session {
     const { weightsVersion } = this.#context;
     const changed = this.#state.update(soup) || this.#weightsVersion !== weightsVersion;
     this.#weightsVersion = weightsVersion;
+    this.#soupVersion = soup?.version;
     const { banks } = this.#state;
     const cache = this.#cache;
     const past = this.#tokens;

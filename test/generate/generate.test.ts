@@ -36,9 +36,22 @@ class ScriptedModel implements StepModel {
     return Promise.resolve(logits);
   }
 
+  takeBack(n: number): void {
+    this.#used -= n;
+  }
+
+  isCurrent(): boolean {
+    return true;
+  }
+
   remaining(): number {
     return this.#length - this.#used;
   }
+}
+
+/** A model of one function. */
+function modelOf(forward: StepModel["forward"], length = 10): StepModel {
+  return { forward, takeBack: () => {}, isCurrent: () => true, remaining: () => length };
 }
 
 const encode = (text: string): number[] => tokenizer.encode(text, { addSpecialTokens: false });
@@ -83,6 +96,7 @@ describe("generateTokens", () => {
       stoppedBy: EOS,
       promptTokens: 3,
       outputTokens: script.length + 1,
+      passes: script.length + 1,
       seed: 9,
     });
     expect(chunks.flatMap((chunk) => chunk.tokenIds)).toEqual(result.tokenIds);
@@ -168,26 +182,20 @@ describe("generateTokens", () => {
     expect(idle.fed).toEqual([]);
 
     const controller = new AbortController();
-    const model: StepModel = {
-      forward: () => {
-        controller.abort();
-        return Promise.reject(new TureenError("ABORTED", "the operation was aborted"));
-      },
-      remaining: () => 10,
-    };
+    const model = modelOf(() => {
+      controller.abort();
+      return Promise.reject(new TureenError("ABORTED", "the operation was aborted"));
+    });
     const within = await collect(model, { signal: controller.signal });
     expect(within.result).toMatchObject({ finishReason: "abort", tokenIds: [] });
   });
 
   it("lets timers run beside a model that never waits", async () => {
-    const slow: StepModel = {
-      forward: () => {
-        const end = performance.now() + 5;
-        while (performance.now() < end);
-        return Promise.resolve(new Float32Array(vocabSize));
-      },
-      remaining: () => 1000,
-    };
+    const slow = modelOf(() => {
+      const end = performance.now() + 5;
+      while (performance.now() < end);
+      return Promise.resolve(new Float32Array(vocabSize));
+    }, 1000);
     // Without a pause this would run for 5 s.
     const { result } = await collect(slow, { signal: AbortSignal.timeout(20), maxTokens: 1000 });
     expect(result.finishReason).toBe("abort");
@@ -195,10 +203,8 @@ describe("generateTokens", () => {
   });
 
   it("passes on what the model throws", async () => {
-    const model: StepModel = {
-      forward: () => Promise.reject(new TureenError("BACKEND_FAILED", "a kernel trapped")),
-      remaining: () => 10,
-    };
+    const failure = new TureenError("BACKEND_FAILED", "a kernel trapped");
+    const model = modelOf(() => Promise.reject(failure));
     await expect(collect(model)).rejects.toThrow("a kernel trapped");
   });
 
@@ -227,10 +233,7 @@ describe("generateTokens", () => {
   });
 
   it("gives the same tokens for the seed that it reports", async () => {
-    const flat = (): StepModel => ({
-      forward: () => Promise.resolve(new Float32Array(vocabSize)),
-      remaining: () => 1000,
-    });
+    const flat = (): StepModel => modelOf(async () => new Float32Array(vocabSize), 1000);
     const options = { temperature: 1, maxTokens: 20, ignoreEos: true };
     const { result } = await collect(flat(), options);
     const again = await collect(flat(), { ...options, seed: result.seed });
@@ -283,6 +286,16 @@ describe("generateTokens refuses", () => {
     ["half a character to stop at", { stop: ["\ud83d"] }, {}, "OPTION_INVALID", /stop/],
     ["a stop token", { stopTokens: [768] }, {}, "OPTION_INVALID", /stopTokens.*found 768/],
     ["a stop list", { stop: 7 as unknown as string }, {}, "OPTION_INVALID", /stop.*found 7/],
+    ...(
+      [
+        ["tokens", { tokens: 16 }, /tokens.*1\.\.15.*found 16/],
+        ["ngram", { ngram: 0 }, /ngram.*1\.\.8.*found 0/],
+        ["itself", "on", /speculation.*found "on"/],
+      ] as const
+    ).map(([what, speculation, text]): (typeof cases)[number] => {
+      const options = { speculation } as GenerateOptions;
+      return [`speculation: ${what}`, options, {}, "OPTION_INVALID", text];
+    }),
     [
       "ignoreEos",
       { ignoreEos: 1 as unknown as boolean },

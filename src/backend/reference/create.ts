@@ -46,6 +46,7 @@ class ReferenceBackend implements Backend {
   readonly name = "reference";
   readonly build = "typescript";
   readonly threads = 1;
+  readonly hasEqualRows = true;
   readonly gradients: Gradients = createReferenceGradients((handle, type) =>
     this.#own(handle, type),
   );
