@@ -10,6 +10,8 @@ export interface BackendInfo {
   /** Which variant, e.g. `relaxed-threads`. */
   readonly build: string;
   readonly threads: number;
+  /** Why this backend was chosen, for people. */
+  readonly reason: string;
 }
 
 /** A loaded model. */
@@ -44,15 +46,16 @@ export function describeModel(model: {
   name: string;
   config: ModelConfig;
   backend: Backend;
+  reason: string;
   weights: DecoderWeights;
   quantize: "none" | "q8" | "q4";
   contextLength: number;
 }): ModelInfo {
-  const { name, config, backend, weights, quantize, contextLength } = model;
+  const { name, config, backend, reason, weights, quantize, contextLength } = model;
   return {
     name,
     config,
-    backend: { name: backend.name, build: backend.build, threads: backend.threads },
+    backend: { name: backend.name, build: backend.build, threads: backend.threads, reason },
     weightType: quantize === "none" ? "f32" : quantize,
     weightBytes: weights.nBytes,
     contextLength,

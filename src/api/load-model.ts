@@ -2,7 +2,7 @@
 // returned before the whole file was checked. If anything fails, everything that was opened or allocated is
 // released before the error reaches the caller.
 import type { Backend } from "../backend/backend.ts";
-import { type BackendOptions, createBackend } from "../backend/create-backend.ts";
+import { type BackendOptions, chooseBackend } from "../backend/create-backend.ts";
 import { TureenError } from "../errors.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
 import { openCheckpoint } from "../formats/open-checkpoint.ts";
@@ -19,7 +19,10 @@ import { loadTextTools } from "./text-tools.ts";
 
 /** How to load a model. */
 export interface LoadModelOptions {
-  /** `auto` (default) takes the fastest that runs here. `reference` is plain TypeScript, slow, for comparison. */
+  /**
+   * `auto` (default) takes the fastest that runs here: `webgpu` where there is a GPU, else `wasm`; the model's `info.backend`
+   * says which, and why. `reference` is plain TypeScript, slow, for comparison.
+   */
   readonly backend?: BackendOptions["backend"] | undefined;
   /** Default: chosen by the backend from the cores there are. */
   readonly threads?: number | undefined;
@@ -81,7 +84,8 @@ export async function loadModel(
   let backend: Backend | undefined;
   try {
     checkpoint = await openCheckpoint(files, { signal, early: true });
-    backend = await createBackend({ backend: kind, threads, build, wasm });
+    const chosen = await chooseBackend({ backend: kind, threads, build, wasm });
+    backend = chosen.backend;
     const weights = await loadWeights(checkpoint, config, backend, {
       quantize,
       signal,
@@ -89,7 +93,8 @@ export async function loadModel(
     });
     await checkpoint.settle?.(); // weights were packed while they arrived: is the file what was promised?
     const decoder = new Decoder(backend, config, weights);
-    const parts = { files, hub, config, text, checkpoint, backend, weights, decoder };
+    const { reason } = chosen;
+    const parts = { files, hub, config, text, checkpoint, backend, reason, weights, decoder };
     return new Model({ ...parts, quantize, contextLength });
   } catch (error) {
     await backend?.dispose();

@@ -4,8 +4,11 @@ import type { Backend } from "./backend.ts";
 import type { Build, WasmModules } from "./wasm/builds.ts";
 
 export interface BackendOptions {
-  /** `auto`: wasm where it can run, else reference. Default `auto`. */
-  readonly backend?: "auto" | "wasm" | "reference" | undefined;
+  /**
+   * `auto`: WebGPU where there is a real GPU (not a software renderer), else wasm, else reference. Threads, build or modules of
+   * the wasm backend ask for that. Default `auto`.
+   */
+  readonly backend?: "auto" | "webgpu" | "wasm" | "reference" | undefined;
   /** Threads of the wasm backend. Default: the host's processors, at most 8; 1 without shared memory. */
   readonly threads?: number | undefined;
   /** Which wasm build to run. Default: the best that the host supports. */
@@ -14,21 +17,53 @@ export interface BackendOptions {
   readonly wasm?: WasmModules | undefined;
 }
 
+export interface ChosenBackend {
+  readonly backend: Backend;
+  /** Why this one, for people. */
+  readonly reason: string;
+}
+
+/** @throws TureenError `OPTION_INVALID`, `BACKEND_UNAVAILABLE` */
+export async function chooseBackend(options: BackendOptions = {}): Promise<ChosenBackend> {
+  if (options.backend !== undefined && options.backend !== "auto") {
+    return { backend: await createBackend(options), reason: "it was asked for" };
+  }
+  const { threads, build, wasm } = options;
+  let why = "options of the wasm backend were given";
+  if (threads === undefined && build === undefined && wasm === undefined) {
+    const { createWebGpuBackend, describeGpu } = await import("./webgpu/create.ts");
+    const gpu = await describeGpu();
+    if ("name" in gpu) {
+      try {
+        const backend = await createWebGpuBackend();
+        return { backend, reason: `there is a GPU: ${gpu.name}` };
+      } catch (error) {
+        if (!(error instanceof TureenError)) throw error;
+        why = error.message;
+      }
+    } else why = `no GPU: ${gpu.why}`;
+  }
+  const { supportedBuilds } = await import("./wasm/builds.ts");
+  if (supportedBuilds(wasm).length > 0) return { backend: await createWasm(options), reason: why };
+  const reason = `${why}; this host's WebAssembly lacks SIMD`;
+  return { backend: await createReference(), reason };
+}
+
 /** @throws TureenError `OPTION_INVALID`, `BACKEND_UNAVAILABLE` */
 export async function createBackend(options: BackendOptions = {}): Promise<Backend> {
-  const { backend = "auto", wasm } = options;
+  const { backend = "auto" } = options;
   switch (backend) {
     case "reference":
       return createReference();
     case "wasm":
       return createWasm(options);
-    case "auto": {
-      const { supportedBuilds } = await import("./wasm/builds.ts");
-      return supportedBuilds(wasm).length > 0 ? createWasm(options) : createReference();
-    }
+    case "webgpu":
+      return (await import("./webgpu/create.ts")).createWebGpuBackend();
+    case "auto":
+      return (await chooseBackend(options)).backend;
     default:
       throw new TureenError("OPTION_INVALID", "unknown backend", {
-        expected: "auto, wasm or reference",
+        expected: "auto, webgpu, wasm or reference",
         found: String(backend satisfies never),
       });
   }

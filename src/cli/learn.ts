@@ -52,7 +52,7 @@ best so far.
   --evaluations N         how often it is looked at, default 10
   --patience N            looks without improvement before stopping, default 5
   --seed N                default 0; the same seed gives the same soup on every host
-  --backend B             auto (default), wasm, reference
+  --backend B             auto (default), webgpu, wasm, reference
   --threads N             default: chosen by the backend
   --quantize Q            none (default), q8, q4
   --json                  print { out, stopReason, steps, bestStep, losses, evaluations, weights }`,

@@ -46,7 +46,7 @@ export const MODEL_HELP = `  --model DIR             the base model in Hugging F
   --soup FILE             a soup.json, or
   --soup cat              the learned weights that adapters of LoRA Soups' released code carry
   --allow-mismatch        accept adapters that are not the ones soup.json was made from
-  --backend B             auto (default), wasm, reference
+  --backend B             auto (default), webgpu, wasm, reference
   --threads N             default: chosen by the backend
   --quantize Q            none (default), q8, q4
   --context N             positions of the KV cache`;

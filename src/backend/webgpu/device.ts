@@ -27,7 +27,7 @@ export async function findGpu(): Promise<GPU | string> {
     const { create } = (await import(/* @vite-ignore */ name)) as {
       create(options: string[]): GPU;
     };
-    packaged = create([]);
+    packaged = create(["enable-dawn-features=disable_workgroup_init"]);
     return packaged;
   } catch (error) {
     return `the package "webgpu" cannot be loaded: ${String(error)}`;
