@@ -1,0 +1,93 @@
+// All sections one after another, in Node 24; run.mjs starts it.
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { cpus } from "node:os";
+import { dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import asc from "assemblyscript/asc";
+import { listLinears } from "../oracle/shape.mjs";
+import { createContenders } from "./contenders.mjs";
+import { GGUF_TYPES, prepareFiles, SHAPES } from "./files.mjs";
+import { Notebook } from "./measure.mjs";
+import { parseOptions } from "./options.mjs";
+import { renderReport } from "./report.ts";
+import { measureDownload } from "./sections/download.mjs";
+import { measureContext, measureGeneration, measureLoad } from "./sections/generation.mjs";
+import { measureKernels, measureProducts } from "./sections/products.mjs";
+import { measureBatch, measureSoup } from "./sections/soups.mjs";
+
+const SECTIONS = {
+  generation: measureGeneration,
+  context: measureContext,
+  batch: measureBatch,
+  kernels: measureKernels,
+  products: measureProducts,
+  soup: measureSoup,
+  load: measureLoad,
+  download: measureDownload,
+};
+
+const at = (path) => fileURLToPath(new URL(path, import.meta.url));
+const options = parseOptions(process.argv.slice(2));
+
+if (options.render === undefined) {
+  const results = await measure({ ...options, dist: resolve(options.dist ?? at("../../dist")) });
+  const file = options.json ?? at("build/results.json");
+  await mkdir(dirname(resolve(file)), { recursive: true });
+  await writeFile(file, `${JSON.stringify(results, null, 1)}\n`);
+  console.log(renderReport(results));
+} else {
+  const files = await Promise.all(options.render.split(",").map((file) => readFile(file, "utf8")));
+  console.log(renderReport(merge(files.map((text) => JSON.parse(text)))));
+}
+
+async function measure(options) {
+  const notebook = new Notebook();
+  const types = options.types.filter((type) => type in GGUF_TYPES);
+  const folder = await prepareFiles(options.shape, types, console.error);
+  const all = createContenders(folder, options);
+  const names = ["tureen", ...options.hosts, ...options.peers.filter((name) => name in all)];
+  const contenders = names.map((name) => all[name]);
+  for (const target of ["baseline", "relaxed"]) await compileCeilings(target);
+  for (const section of options.sections) {
+    try {
+      await SECTIONS[section]({ options, notebook, contenders });
+    } catch (error) {
+      notebook.fail(section, "the whole section", error);
+    }
+  }
+  const { rows, failures, about } = notebook;
+  const { shape, rounds, quick } = options;
+  const linears = listLinears(SHAPES[shape]);
+  const linearWeights = linears.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+  return {
+    date: new Date().toISOString(),
+    machine: describeMachine(),
+    options: { shape, rounds, quick, linearWeights },
+    about,
+    failures,
+    rows,
+  };
+}
+
+/** Several runs of the same shape, each of other sections, as one. */
+function merge(runs) {
+  const rows = runs.flatMap(({ rows }) => rows);
+  const failures = runs.flatMap(({ failures }) => failures);
+  return { ...runs[0], rows, failures };
+}
+
+async function compileCeilings(target) {
+  const config = at("roofline/asconfig.json");
+  const { error, stderr } = await asc.main(["--config", config, "--target", target]);
+  if (error) throw new Error(`${stderr.toString()} ${error.message}`);
+}
+
+function describeMachine() {
+  const [cpu] = cpus();
+  return {
+    cpu: cpu?.model.trim(),
+    cores: cpus().length,
+    node: process.version,
+    platform: `${process.platform} ${process.arch}`,
+  };
+}

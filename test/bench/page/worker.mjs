@@ -1,0 +1,4 @@
+import { createResponder } from "/responder.mjs";
+
+const respond = createResponder();
+globalThis.onmessage = async ({ data }) => postMessage(await respond(data));
