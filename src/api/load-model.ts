@@ -1,7 +1,7 @@
 // Loads a base model: config, tokenizer, weights, backend. Weights are packed while they arrive from a hub, and no model is
 // returned before the whole file was checked. If anything fails, everything that was opened or allocated is
 // released before the error reaches the caller.
-import type { Backend } from "../backend/backend.ts";
+import type { Backend, KvCacheType } from "../backend/backend.ts";
 import { type BackendOptions, chooseBackend } from "../backend/create-backend.ts";
 import { TureenError } from "../errors.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
@@ -43,6 +43,10 @@ export interface LoadModelOptions {
    * grows with it.
    */
   readonly contextLength?: number | undefined;
+  /**
+   * How KV caches hold keys and values: `f32` (default), or `f16` in half the memory, each value rounded to half precision.
+   */
+  readonly kvCache?: KvCacheType | undefined;
   /** How to reach a model hub, and where to keep what comes from it. Adapters are loaded with the same. */
   readonly hub?: HubOptions | undefined;
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
@@ -53,6 +57,7 @@ export interface LoadModelOptions {
 
 const DEFAULT_CONTEXT = 2048;
 const QUANTIZE = ["none", "q8", "q4"];
+const KV_CACHES = ["f32", "f16"];
 
 /**
  * Loads a Llama-family model in Hugging Face's layout: `config.json`, `model.safetensors` or its shards, and
@@ -71,6 +76,13 @@ export async function loadModel(
     throw new TureenError("OPTION_INVALID", "option quantize is invalid", {
       expected: QUANTIZE.join(", "),
       found: String(quantize),
+    });
+  }
+  const { kvCache = "f32" } = options;
+  if (!KV_CACHES.includes(kvCache)) {
+    throw new TureenError("OPTION_INVALID", "option kvCache is invalid", {
+      expected: KV_CACHES.join(", "),
+      found: String(kvCache),
     });
   }
   const reading: ReadOptions = { signal };
@@ -92,7 +104,7 @@ export async function loadModel(
       onProgress: onLoad,
     });
     await checkpoint.settle?.(); // weights were packed while they arrived: is the file what was promised?
-    const decoder = new Decoder(backend, config, weights);
+    const decoder = new Decoder(backend, config, weights, { kvCache });
     const { reason } = chosen;
     const parts = { files, hub, config, text, checkpoint, backend, reason, weights, decoder };
     return new Model({ ...parts, quantize, contextLength });

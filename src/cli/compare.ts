@@ -51,7 +51,7 @@ ${NORMALIZER_NAMES.map((name) => `      ${name.padEnd(12)}${NORMALIZERS[name].su
   --max-tokens N          of an answer, default 128
   --stop TEXT             ends an answer; may be repeated
   --limit N               only the first N examples of each file
-  --backend, --threads, --quantize, --context   as for generate
+  --backend, --threads, --quantize, --context, --kv-cache   as for generate
   --kitchen               the embedded task: its model, adapters, data and methods, where no other are named
   --json                  print { backend, normalizer, tasks, rows: [{ name, weights, evaluations, … }] }
 
@@ -59,10 +59,9 @@ Methods:
 ${CONTENDERS_HELP}`,
   flags: {
     ...Object.fromEntries(
-      ["model", "adapter", "backend", "build", "threads", "quantize", "context"].map((name) => [
-        name,
-        MODEL_FLAGS[name]!,
-      ]),
+      ["model", "adapter", "backend", "build", "threads", "quantize", "context", "kv-cache"].map(
+        (name) => [name, MODEL_FLAGS[name]!],
+      ),
     ),
     ...METHOD_FLAGS,
     data: { type: "string", multiple: true },

@@ -37,6 +37,7 @@ export const MODEL_FLAGS: FlagTable = {
   threads: { type: "string" },
   quantize: { type: "string" },
   context: { type: "string" },
+  "kv-cache": { type: "string" },
 };
 
 export const MODEL_HELP = `  --model DIR             the base model in Hugging Face's layout: a directory, a URL, or
@@ -49,7 +50,8 @@ export const MODEL_HELP = `  --model DIR             the base model in Hugging F
   --backend B             auto (default), webgpu, wasm, reference
   --threads N             default: chosen by the backend
   --quantize Q            none (default), q8, q4
-  --context N             positions of the KV cache`;
+  --context N             positions of the KV cache
+  --kv-cache T            f32 (default), or f16 in half the memory`;
 
 export const SAMPLING_FLAGS: FlagTable = {
   "max-tokens": { type: "string" },
@@ -146,6 +148,7 @@ export function loadOptions(flags: Flags): LoadModelOptions {
     threads: integerFlag(flags, "threads", 1),
     quantize: choiceFlag(flags, "quantize", ["none", "q8", "q4"]),
     contextLength: integerFlag(flags, "context", 1),
+    kvCache: choiceFlag(flags, "kv-cache", ["f32", "f16"]),
   };
 }
 

@@ -1,6 +1,6 @@
 // The forward pass of a Llama-family model, written once for all backends: run state allocated once, one loop over layers. A
 // pass takes rows of any number of sequences. No arithmetic happens here; every step is an operation of the backend.
-import type { Backend, KvCache, Rope, Span } from "../backend/backend.ts";
+import type { Backend, KvCache, KvCacheType, Rope, Span } from "../backend/backend.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import { nextTask } from "../next-task.ts";
 import type { ModelConfig } from "./config.ts";
@@ -16,6 +16,8 @@ export type LogitsWanted = "last" | "all" | "none";
 export interface DecoderOptions {
   /** Tokens that one sweep over the layers takes at most. Default 128 */
   readonly chunkSize?: number;
+  /** How KV caches hold keys and values. Default f32 */
+  readonly kvCache?: KvCacheType | undefined;
 }
 
 /** One sequence's share of a pass: its tokens at `position`.. of its cache, which must hold all positions before. */
@@ -53,6 +55,7 @@ export class Decoder {
   readonly #state: RunState;
   readonly #products: Products;
   readonly #rowBanks: RowBanks;
+  readonly #kvCache: KvCacheType;
   #rope: Rope | undefined;
   #lastPass: Promise<unknown> = Promise.resolve();
   #disposed = false;
@@ -65,7 +68,7 @@ export class Decoder {
     backend: Backend,
     config: ModelConfig,
     weights: DecoderWeights,
-    { chunkSize = 128 }: DecoderOptions = {},
+    { chunkSize = 128, kvCache = "f32" }: DecoderOptions = {},
   ) {
     if (!Number.isSafeInteger(chunkSize) || chunkSize < 1) {
       throw new TureenError("OPTION_INVALID", "chunkSize must be a positive integer", {
@@ -75,6 +78,7 @@ export class Decoder {
     this.config = config;
     this.chunkSize = Math.min(chunkSize, config.maxPositions);
     this.#backend = backend;
+    this.#kvCache = kvCache;
     this.#weights = weights;
     this.#state = createRunState(backend, config, this.chunkSize);
     this.#products = new Products(weights, this.#state);
@@ -101,7 +105,13 @@ export class Decoder {
       if (this.#rope !== undefined) this.#backend.free(this.#rope);
       this.#rope = rope;
     }
-    return this.#backend.createKvCache({ layers, kvHeads, headDim, length });
+    return this.#backend.createKvCache({
+      type: this.#kvCache,
+      layers,
+      kvHeads,
+      headDim,
+      length,
+    });
   }
 
   freeCache(cache: KvCache): void {

@@ -4,6 +4,7 @@ import type {
   Backend,
   BankEntry,
   KvCache,
+  KvCacheType,
   LinearOutput,
   WeightType,
 } from "../../src/backend/backend.ts";
@@ -297,6 +298,7 @@ function attentionCase(
   { heads, kvHeads, headDim }: { heads: number; kvHeads: number; headDim: number },
   n: number,
   position: number,
+  type: KvCacheType = "f32",
 ): Case {
   const length = position + n + 3;
   const kvCols = kvHeads * headDim;
@@ -304,12 +306,16 @@ function attentionCase(
   const k = randomValues((position + n) * kvCols, 2, 2);
   const v = randomValues((position + n) * kvCols, 3, 2);
   return {
-    name: `attention ${heads}/${kvHeads} × ${headDim}, ${n} tokens at ${position}`,
+    name: `attention ${heads}/${kvHeads} × ${headDim}, ${n} tokens at ${position}, ${type} cache`,
     bound: attentionBound(headDim, position + n),
-    gpuBound: attentionBound(headDim, position + n, GPU_WEIGHT),
+    // A GPU may keep more of a value than its half, or round a tie elsewhere: an error of 2^-11 where others have EPS.
+    gpuBound:
+      attentionBound(headDim, position + n, GPU_WEIGHT) * (type === "f16" ? 2 ** -11 / EPS : 1),
     run: (backend) =>
       withOperands(backend, async (operands) => {
-        const cache = operands.keep(backend.createKvCache({ layers: 3, kvHeads, headDim, length }));
+        const cache = operands.keep(
+          backend.createKvCache({ type, layers: 3, kvHeads, headDim, length }),
+        );
         const query = await operands.tensor(q, n, heads * headDim);
         const out = await operands.out(n, heads * headDim);
         await fillCache(operands, cache, k, v, pieces(position, n));
@@ -475,6 +481,11 @@ export const cases: readonly Case[] = [
   ]),
   attentionCase({ heads: 9, kvHeads: 3, headDim: 64 }, 8, 200),
   attentionCase({ heads: 6, kvHeads: 6, headDim: 8 }, 1, 61),
+  ...[1, 63, 64, 65, 300].flatMap((position, i) => [
+    attentionCase({ heads: 9, kvHeads: 3, headDim: 64 }, 1, position, "f16"),
+    attentionCase({ heads: 2, kvHeads: 2, headDim: 80 }, 1, position, i % 2 ? "f16" : "f32"),
+    attentionCase({ heads: 6, kvHeads: 2, headDim: 20 }, 7, position, i % 2 ? "f32" : "f16"),
+  ]),
   attentionCase({ heads: 1, kvHeads: 1, headDim: 32 }, 1, 0),
   ropeSpansCase(64, 3),
   ropeSpansCase(6, 2),

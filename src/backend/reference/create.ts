@@ -19,6 +19,7 @@ import type {
   WeightType,
 } from "../backend.ts";
 import type { Gradients } from "../gradients.ts";
+import { roundToHalf } from "../half.ts";
 import { dequantize } from "../quantize.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { allocate } from "./allocate.ts";
@@ -107,9 +108,10 @@ class ReferenceBackend implements Backend {
     );
   }
 
-  createKvCache({ layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
+  createKvCache({ type = "f32", layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
     check([layers, kvHeads, headDim, length].every(isSize), "createKvCache: an empty shape");
-    const create = (): ReferenceKvCache => new ReferenceKvCache(layers, kvHeads, headDim, length);
+    const create = (): ReferenceKvCache =>
+      new ReferenceKvCache(type, layers, kvHeads, headDim, length);
     return this.#keep(allocate(`a KV cache of ${length} positions`, create));
   }
 
@@ -224,7 +226,10 @@ class ReferenceBackend implements Backend {
     }
     let row = 0;
     spans.forEach(({ position, n }, i) => {
-      const rows = (x: Float32Array): Float32Array => x.subarray(row * cols, (row + n) * cols);
+      const rows = (x: Float32Array): Float32Array => {
+        const exact = x.subarray(row * cols, (row + n) * cols);
+        return targets[i]!.type === "f16" ? exact.map(roundToHalf) : exact;
+      };
       targets[i]!.keys[layer]!.set(rows(keys.data), position * cols);
       targets[i]!.values[layer]!.set(rows(values.data), position * cols);
       row += n;

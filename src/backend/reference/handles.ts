@@ -1,5 +1,14 @@
 // What the reference backend's handles hold: plain arrays, in the layout of the formulas.
-import type { KvCache, Matrix, Rope, Segment, Tensor, Vector, WeightType } from "../backend.ts";
+import type {
+  KvCache,
+  KvCacheType,
+  Matrix,
+  Rope,
+  Segment,
+  Tensor,
+  Vector,
+  WeightType,
+} from "../backend.ts";
 import { type QuantizedRows, quantizeRows } from "../quantize.ts";
 
 /** Rows [rows, cols] as f32, row-major, or quantized. */
@@ -83,6 +92,7 @@ export class ReferenceSegment implements Segment {
 
 export class ReferenceKvCache implements KvCache {
   readonly kind = "kv-cache";
+  readonly type: KvCacheType;
   readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
@@ -92,7 +102,8 @@ export class ReferenceKvCache implements KvCache {
   /** Per layer [length, kvHeads × headDim] */
   readonly values: readonly Float32Array[];
 
-  constructor(layers: number, kvHeads: number, headDim: number, length: number) {
+  constructor(type: KvCacheType, layers: number, kvHeads: number, headDim: number, length: number) {
+    this.type = type;
     this.layers = layers;
     this.kvHeads = kvHeads;
     this.headDim = headDim;
