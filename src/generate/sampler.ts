@@ -1,7 +1,7 @@
 // Chooses the next token from logits. Deterministic on every host: IEEE arithmetic, our own exp and log (exp.ts), a specified
 // generator (random.ts), fixed orders of summation and of ties. Knows nothing of text or of models.
 import { TureenError } from "../errors.ts";
-import { exp, log } from "../math/exp.ts";
+import { expWeight, log } from "../math/exp.ts";
 import { Random } from "../math/random.ts";
 import { type ResolvedSampling, resolveSampling, type SamplingOptions } from "./options.ts";
 import { selectTop, sortByScore } from "./select-top.ts";
@@ -131,9 +131,10 @@ export class Sampler {
     const weights = this.#reserve(topK);
     const indices = this.#indices!;
     selectTop(scores, topK, indices);
+    const scale = 1 / temperature;
     let mass = 0;
     for (let i = 0; i < topK; i++) {
-      weights[i] = exp((scores[indices[i]!]! - max) / temperature);
+      weights[i] = expWeight((scores[indices[i]!]! - max) * scale);
       mass += weights[i]!;
     }
     let kept = 0;
@@ -142,71 +143,88 @@ export class Sampler {
       total += weights[kept++]!;
       if (topP < 1 && total >= topP * mass) break;
     }
-    let rest = this.#random.nextFloat() * total;
-    let i = 0;
-    while (i < kept - 1 && rest >= weights[i]!) rest -= weights[i++]!;
-    return indices[i]!;
+    return indices[this.#pick(weights, kept, total)]!;
   }
 
   /** Without top-k. Draws in order of ids. */
   #drawFromAll(scores: Float32Array, max: number): number {
     const { temperature, topP, minP } = this.#options;
     const weights = this.#reserve(this.#vocabSize);
+    if (topP < 1 || minP > 0) return this.#drawFiltered(scores, max);
+    const scale = 1 / temperature;
     let total = 0;
     for (let id = 0; id < scores.length; id++) {
-      const weight = exp((scores[id]! - max) / temperature);
+      const weight = expWeight((scores[id]! - max) * scale);
       weights[id] = weight;
       total += weight;
     }
-    if (topP < 1 || minP > 0) total = this.#filterAll(scores, max, topP * total);
+    return this.#pick(weights, scores.length, total);
+  }
+
+  /** Gathers what top-p and min-p leave, usually little, and draws from it. */
+  #drawFiltered(scores: Float32Array, max: number): number {
+    const { temperature, topP, minP } = this.#options;
+    const weights = this.#weights!;
+    const indices = this.#indices!;
+    const scale = 1 / temperature;
+    const worst = topP < 1 ? this.#findNucleusEnd(scores, max) : -1;
+    // Most tokens are far below what min-p keeps: no need to know their weights.
+    const floor = minP > 0 ? max + temperature * (log(minP) - 1e-6) : Number.NEGATIVE_INFINITY;
+    const worstScore = worst < 0 ? Number.NEGATIVE_INFINITY : scores[worst]!;
+    let size = 0;
+    let total = 0;
+    for (let id = 0; id < scores.length; id++) {
+      const score = scores[id]!;
+      if (score < worstScore || score < floor) continue;
+      if (score === worstScore && id > worst && worst >= 0) continue;
+      const weight = expWeight((score - max) * scale);
+      if (weight < minP) continue;
+      indices[size] = id;
+      weights[size++] = weight;
+      total += weight;
+    }
+    return indices[this.#pick(weights, size, total)]!;
+  }
+
+  /** Index of one of the first `size` weights, drawn in proportion to them. */
+  #pick(weights: Float64Array, size: number, total: number): number {
     let rest = this.#random.nextFloat() * total;
     let last = 0;
-    for (let id = 0; id < scores.length; id++) {
-      const weight = weights[id]!;
-      if (weight === 0) continue;
-      if (rest < weight) return id;
+    for (let i = 0; i < size; i++) {
+      const weight = weights[i]!;
+      if (rest < weight) return i;
       rest -= weight;
-      last = id;
+      if (weight > 0) last = i;
     }
     return last; // rounding used up the sum
   }
 
-  /** Sets the weights that top-p and min-p exclude to 0. Returns the sum of the others. */
-  #filterAll(scores: Float32Array, max: number, mass: number): number {
-    const weights = this.#weights!;
-    const { topP, minP } = this.#options;
-    const worst = topP < 1 ? this.#findNucleusEnd(scores, max, mass) : -1;
-    const worstScore = worst < 0 ? Number.NEGATIVE_INFINITY : scores[worst]!;
-    let total = 0;
-    for (let id = 0; id < scores.length; id++) {
-      const score = scores[id]!;
-      const inNucleus = score > worstScore || worst < 0 || (score === worstScore && id <= worst);
-      if (inNucleus && weights[id]! >= minP) total += weights[id]!;
-      else weights[id] = 0;
-    }
-    return total;
-  }
-
-  /** The worst of the fewest best tokens whose weights sum to `mass`; -1 if rounding leaves all of them below it. */
-  #findNucleusEnd(scores: Float32Array, max: number, mass: number): number {
-    const weights = this.#weights!;
+  /** The worst of the fewest best tokens whose weights sum to topP of all; -1 if rounding leaves all of them below it. */
+  #findNucleusEnd(scores: Float32Array, max: number): number {
+    const { temperature, topP } = this.#options;
     const indices = this.#indices!;
-    const scale = BUCKETS_PER_UNIT / this.#options.temperature;
-    const bucketOf = (score: number): number => Math.min((max - score) * scale, BUCKETS - 1) | 0;
+    const scale = 1 / temperature;
     this.#buckets ??= new Float64Array(BUCKETS);
     const buckets = this.#buckets.fill(0);
-    for (let id = 0; id < scores.length; id++) buckets[bucketOf(scores[id]!)]! += weights[id]!;
+    let total = 0;
+    for (let id = 0; id < scores.length; id++) {
+      const x = (scores[id]! - max) * scale;
+      const weight = expWeight(x);
+      buckets[bucketOf(x)]! += weight;
+      total += weight;
+    }
+    const mass = topP * total;
     let sum = 0;
     let bucket = 0;
     while (bucket < BUCKETS && sum + buckets[bucket]! < mass) sum += buckets[bucket++]!;
 
     let size = 0;
     for (let id = 0; id < scores.length; id++) {
-      if (bucketOf(scores[id]!) === bucket) indices[size++] = id;
+      if (bucketOf((scores[id]! - max) * scale) === bucket) indices[size++] = id;
     }
     sortByScore(scores, indices, size);
     for (let i = 0; i < size; i++) {
-      sum += weights[indices[i]!]!;
+      sum += expWeight((scores[indices[i]!]! - max) * scale);
       if (sum >= mass) return indices[i]!;
     }
     return size > 0 ? indices[size - 1]! : -1;
@@ -221,7 +239,7 @@ export class Sampler {
   }
 
   #report(token: number, logits: Float32Array, max: number): SampledToken {
-    const logTotal = log(totalWeight(logits, max, 1));
+    const logTotal = log(totalWeight(logits, max));
     const logprob = (id: number): number => logits[id]! - max - logTotal;
     if (this.#options.logprobs === 0) return { token, logprob: logprob(token) };
     const size = this.#options.logprobs;
@@ -235,24 +253,27 @@ export class Sampler {
   }
 }
 
-function totalWeight(scores: Float32Array, max: number, temperature: number): number {
+/** Of (score - max) / temperature. */
+function bucketOf(x: number): number {
+  return Math.min(-x * BUCKETS_PER_UNIT, BUCKETS - 1) | 0;
+}
+
+function totalWeight(logits: Float32Array, max: number): number {
   let total = 0;
-  for (let id = 0; id < scores.length; id++) total += exp((scores[id]! - max) / temperature);
+  for (let id = 0; id < logits.length; id++) total += expWeight(logits[id]! - max);
   return total;
 }
 
 /** Index of the highest, the lowest among equals; -1 for NaN or where nothing is finite. */
 function findBest(scores: Float32Array): number {
-  let best = -1;
   let max = Number.NEGATIVE_INFINITY;
   for (let id = 0; id < scores.length; id++) {
     const score = scores[id]!;
-    if (score > max) {
-      max = score;
-      best = id;
-    } else if (!(score <= max)) return -1;
+    if (score <= max) continue;
+    if (!(score > max)) return -1;
+    max = score;
   }
-  return max === Number.POSITIVE_INFINITY ? -1 : best;
+  return Number.isFinite(max) ? scores.indexOf(max) : -1;
 }
 
 function argmax(logits: Float32Array): number {

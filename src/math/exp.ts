@@ -1,6 +1,6 @@
 // Exponential and logarithm in plain IEEE 754 double arithmetic. ECMAScript leaves the last bits of Math.exp and Math.log to the
 // engine, so a sampled token could differ between hosts; additions, multiplications and divisions may not. Sampling uses
-// these two functions only.
+// these functions only.
 
 // ln 2 in two parts: the first has 32 bits, so that n · LN2_HIGH is exact for |n| < 2^21 (Cody and Waite, 1980).
 const LN2_HIGH = 0.6931471803691238;
@@ -45,6 +45,24 @@ export function exp(x: number): number {
   const high = C8 + C9 * r + r2 * (C10 + C11 * r) + r4 * (C12 + C13 * r);
   const sum = low + r4 * (middle + r4 * high);
   return sum * POWERS[n - MIN_EXPONENT]!;
+}
+
+/** STEPS[j] = 2^(j / 256) */
+const STEPS: Float64Array = Float64Array.from({ length: 256 }, (_, j) => exp((j * Math.LN2) / 256));
+const STEPS_PER_UNIT = 256 / Math.LN2;
+const STEP = Math.LN2 / 256;
+
+/**
+ * e^x for x <= 0 with a relative error below 2^-42, in a quarter of the time: for the weights of a whole vocabulary. 0 below -700.
+ *
+ * x = n ln 2 / 256 + r, |r| <= ln 2 / 512; e^r by its Taylor polynomial of degree 3.
+ */
+export function expWeight(x: number): number {
+  if (!(x > -700)) return 0;
+  const n = (x * STEPS_PER_UNIT - 0.5) | 0;
+  const r = x - n * STEP;
+  const power = STEPS[n & 255]! * POWERS[(n >> 8) - MIN_EXPONENT]!;
+  return power * (1 + r * (1 + r * (C2 + C3 * r)));
 }
 
 /**

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { exp, log } from "../../src/math/exp.ts";
+import { exp, expWeight, log } from "../../src/math/exp.ts";
 
 // The oracle: fixed-point BigInt arithmetic with 120 fractional bits, far beyond a double's 53, and no Math.exp or Math.log.
 const BITS = 120n;
@@ -75,6 +75,23 @@ describe("exp", () => {
         "36ea8c1f14e2af5c",
       ]
     `);
+  });
+});
+
+describe("expWeight", () => {
+  it("has a relative error below 2^-42 on -600..0, against 2^-50", () => {
+    fc.assert(
+      fc.property(fc.double({ min: -600, max: 0, noNaN: true }), (x) => {
+        expect(Math.abs(expWeight(x) / exp(x) - 1)).toBeLessThan(2 ** -42);
+      }),
+      { numRuns: 5000 },
+    );
+  });
+
+  it("is 1 at 0, and 0 far below", () => {
+    expect(expWeight(0)).toBe(1);
+    expect(expWeight(-0)).toBe(1);
+    for (const x of [-700, -1e9, Number.NEGATIVE_INFINITY]) expect(expWeight(x)).toBe(0);
   });
 });
 
