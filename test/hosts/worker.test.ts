@@ -69,6 +69,8 @@ describe("the library through a worker", () => {
           terminated: { code: "DISPOSED" },
           noScript: { code: "BACKEND_FAILED" },
         });
+        if ("handle" in found) expect(found.handle).toEqual({ name: "picked", length: 768 });
+        expect("handle" in found).toBe(name.startsWith("Chromium"));
         expect(found.progress).toBeGreaterThan(5_000_000);
         expect(found.encoded).toHaveLength(3);
         expect(found.backend.build.endsWith("-threads")).toBe(threads);
