@@ -1,10 +1,13 @@
 // The page's beginning: draws at once, then opens the kitchen.
 import "./style.css";
-import { render } from "preact";
+import { options, render } from "preact";
 import { App } from "./app.tsx";
 import { kitchen, openKitchen } from "./engine/kitchen.ts";
 import { keepOffline } from "./engine/offline.ts";
 import { beginTasting } from "./engine/tasting.ts";
+
+// Tokens come faster than frames.
+options.debounceRendering = requestAnimationFrame;
 
 const root = document.getElementById("app")!;
 root.replaceChildren();

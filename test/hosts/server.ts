@@ -11,6 +11,9 @@ const TYPES: Readonly<Record<string, string>> = {
   ".mjs": "text/javascript",
   ".json": "application/json",
   ".wasm": "application/wasm",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+  ".woff2": "font/woff2",
 };
 
 /** What makes shared memory, hence threads, available to a page. */
@@ -52,7 +55,8 @@ export async function serveFiles(
     const path = normalize(decodeURIComponent(new URL(request.url!, "http://host").pathname));
     seen.push(path);
     const prefix = Object.keys(folders).find((candidate) => path.startsWith(candidate));
-    const file = prefix === undefined ? "" : join(folders[prefix]!, path.slice(prefix.length));
+    const name = path.endsWith("/") ? `${path}index.html` : path;
+    const file = prefix === undefined ? "" : join(folders[prefix]!, name.slice(prefix.length));
     const content = await readFile(file).catch(() => undefined);
     if (content === undefined) return void response.writeHead(404, headers).end();
     const type = TYPES[extname(file)] ?? "application/octet-stream";

@@ -27,6 +27,8 @@ export class Answer {
     question: Question | undefined,
     soup: RemoteSoup | undefined,
   ): Promise<void> {
+    // What was written stays until there is something new.
+    this.state.value = { ...this.state.value, isWriting: true };
     return this.#latest.run(async (signal) => {
       this.problem.value = undefined;
       try {
@@ -41,6 +43,7 @@ export class Answer {
   /** What is written stays. */
   stop(): void {
     this.#latest.stop();
+    this.state.value = { ...this.state.value, isWriting: false };
   }
 
   async #write(

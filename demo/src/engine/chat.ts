@@ -40,7 +40,9 @@ export class Chat {
     const hasTemplate = await probe.then(
       () => true,
       (error: unknown) => {
-        if (error instanceof TureenError && error.code === "TOKENIZER_INVALID") return false;
+        // No template, or no tokenizer: whoever then sends text is told.
+        const codes: readonly string[] = ["OPTION_INVALID", "TOKENIZER_INVALID"];
+        if (error instanceof TureenError && codes.includes(error.code)) return false;
         throw error;
       },
     );

@@ -36,7 +36,7 @@ export function writeLink(question: string, method: string, weights: WeightTable
   });
   const parameters = new URLSearchParams({ q: question, m: method });
   // Colons, commas and tildes are allowed here as they are, and read better.
-  return `#${parameters}&w=${parts.join(",")}`;
+  return parts.length === 0 ? `#${parameters}` : `#${parameters}&w=${parts.join(",")}`;
 }
 
 /** The shortest decimal that is this f32. */

@@ -90,7 +90,13 @@ export async function measureSpeed(model: RemoteModel): Promise<Speed> {
   const decode: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     const session = await model.createSession();
-    const options = { soup, session, maxTokens: OUTPUT_TOKENS, ignoreEos: true };
+    const options = {
+      soup,
+      session,
+      maxTokens: OUTPUT_TOKENS,
+      ignoreEos: true,
+      speculation: false,
+    };
     const { timings } = await model.generate(ids, options).result();
     await session.dispose();
     prefill.push(timings.prefillTokensPerSecond);

@@ -67,11 +67,11 @@ export function drawQuestion(): void {
   question.value = toText(others[Math.floor(Math.random() * others.length)]!);
 }
 
+/** Presets begin with their own weights. */
 export async function choose(id: string): Promise<void> {
   const { blend, learned } = kitchen.value!;
   method.value = id;
-  if (id === "uniform") await blend.apply(uniform(ADAPTERS));
-  if (id === "learned") await blend.apply(JSON.parse(learned).weights);
+  await blend.apply(id === "learned" ? JSON.parse(learned).weights : uniform(ADAPTERS));
   await serve();
 }
 
@@ -136,8 +136,9 @@ export async function beginTasting({ blend, learned }: Kitchen): Promise<void> {
   await askAll();
   await serve();
   effect(() => {
-    const state = writeLink(question.value, method.value, blend.weights.value);
-    scheduleLink(state);
+    // The learned weights are known by name.
+    const weights = method.value === "learned" ? {} : blend.weights.value;
+    scheduleLink(writeLink(question.value, method.value, weights));
   });
 }
 

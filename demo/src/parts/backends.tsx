@@ -1,10 +1,9 @@
 // Every backend and build, tried: which one this page uses, and why the others cannot run, in the library's words.
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
-import { TureenError } from "tureen/worker";
+import { useRef } from "preact/hooks";
 import type { Kitchen } from "../engine/kitchen.ts";
 import { CANDIDATES, type Trial, tryAll } from "../engine/machine.ts";
-import { summarize } from "./problem.tsx";
+import { useSeen } from "./use-seen.ts";
 
 /** By candidate; filled as they are tried, once the table comes into view. */
 export const trials = signal<Readonly<Record<string, Trial>>>({});
@@ -12,15 +11,7 @@ const inUse = signal<string | undefined>(undefined);
 
 export function Backends({ kitchen }: { readonly kitchen: Kitchen }) {
   const table = useRef<HTMLTableElement>(null);
-  useEffect(() => {
-    const observer = new IntersectionObserver(([entry]) => {
-      if (!entry?.isIntersecting) return;
-      observer.disconnect();
-      void begin(kitchen);
-    });
-    observer.observe(table.current!);
-    return () => observer.disconnect();
-  }, [kitchen]);
+  useSeen(table, () => void begin(kitchen));
   return (
     <>
       <h3>Backends</h3>
@@ -45,6 +36,8 @@ export function Backends({ kitchen }: { readonly kitchen: Kitchen }) {
 }
 
 async function begin(kitchen: Kitchen): Promise<void> {
+  if (inUse.value !== undefined) return; // begun
+  inUse.value = "";
   const { name, build } = (await kitchen.model.info).backend;
   inUse.value = name === "wasm" ? `wasm ${build}` : name;
   await tryAll(kitchen, (id, trial) => {
@@ -56,10 +49,7 @@ function describeTrial(trial: Trial | undefined, isUsed: boolean) {
   if (trial === undefined) return <span class="note">…</span>;
   if (!trial.runs) {
     const { problem } = trial;
-    const text =
-      problem instanceof TureenError
-        ? [summarize(problem), problem.details.hint].filter(Boolean).join(" ")
-        : String(problem);
+    const text = problem instanceof Error ? problem.message : String(problem);
     return <span class="note">{text}</span>;
   }
   const { threads } = trial.backend;

@@ -48,7 +48,7 @@ export function ChatPanel({ chat, blend }: Props) {
         )}
         {turns.map((turn, i) => (
           <li key={i} data-role={turn.role}>
-            <p>{turn.text === "" ? "…" : turn.text}</p>
+            <p>{turn.text.trimStart() || "…"}</p>
             {turn.weights !== undefined && <Footnote turn={turn} weights={turn.weights} />}
           </li>
         ))}

@@ -7,14 +7,17 @@ interface Props {
   readonly tone: string;
   readonly knows: string;
   readonly answer: Answer;
+  /** Of the heading, by where the card stands. Default 3. */
+  readonly level?: 2 | 3;
 }
 
 /** One cook's answer, with a verdict in words. The height is kept while it changes. */
-export function CookCard({ name, tone, knows, answer }: Props) {
+export function CookCard({ name, tone, knows, answer, level = 3 }: Props) {
+  const Heading = `h${level}` as const;
   const { text, verdict, isWriting } = answer.state.value;
   return (
     <article class="cook" data-tone={tone} data-cook={tone} aria-busy={isWriting}>
-      <h3>{name}</h3>
+      <Heading>{name}</Heading>
       <p class="knows">{knows}</p>
       <p class="answer" data-verdict={verdict}>
         {text.trim() === "" ? <span class="waiting">…</span> : tidy(text)}

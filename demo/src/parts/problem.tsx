@@ -52,7 +52,7 @@ function Explanation({
 }
 
 /** The message without the parts that are listed below it. */
-export function summarize({ message, details }: TureenError): string {
+function summarize({ message, details }: TureenError): string {
   const facts = [
     details.expected && `expected ${details.expected}`,
     details.found && `found ${details.found}`,

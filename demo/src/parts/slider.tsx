@@ -1,4 +1,5 @@
 // One adapter's weight in all its linear layers.
+import { useId } from "preact/hooks";
 import { formatWeight } from "../engine/format.ts";
 
 interface Props {
@@ -14,7 +15,7 @@ interface Props {
 const MAX = 2;
 
 export function Slider({ label, tone, value, isMixed = false, disabled = false, onInput }: Props) {
-  const id = `weight-${label.replace(/\W+/g, "-")}-${tone}`;
+  const id = useId();
   return (
     <div class="slider" data-tone={tone}>
       <label for={id}>{label}</label>

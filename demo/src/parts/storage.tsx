@@ -1,19 +1,21 @@
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import type { TureenWorker } from "tureen/worker";
 import { formatBytes } from "../engine/format.ts";
 import { clearKept, type Kept, readKept } from "../engine/storage.ts";
 import { Problem } from "./problem.tsx";
+import { useSeen } from "./use-seen.ts";
 
 /** What the browser keeps for this site, and a button to be rid of it. */
 export function Storage({ worker }: { readonly worker: TureenWorker }) {
+  const list = useRef<HTMLDListElement>(null);
   const kept = useSignal<Kept | undefined>(undefined);
   const said = useSignal("");
   const problem = useSignal<unknown>(undefined);
   const read = async () => {
     kept.value = await readKept(worker);
   };
-  useEffect(() => void read(), [worker]);
+  useSeen(list, () => void read());
   const clear = async () => {
     problem.value = undefined;
     try {
@@ -28,7 +30,7 @@ export function Storage({ worker }: { readonly worker: TureenWorker }) {
   return (
     <>
       <h3>Kept in this browser</h3>
-      <dl class="facts">
+      <dl class="facts" ref={list}>
         <div>
           <dt>In all</dt>
           <dd>{total === undefined ? "–" : formatBytes(total)}</dd>

@@ -107,6 +107,7 @@ function Loaded({ loaded }: { readonly loaded: GuestModel }) {
         <button type="button" onClick={() => guest.close()}>
           Close this model
         </button>
+        <span class="note">gives its memory back</span>
       </div>
     </>
   );

@@ -59,7 +59,7 @@ export function CooksSection() {
       <ul class="cooks">
         {COOKS.map(({ id, name, knows }) => (
           <li key={id}>
-            <CookCard name={name} tone={id} knows={knows} answer={cooks[id]} />
+            <CookCard name={name} tone={id} knows={knows} answer={cooks[id]} level={2} />
           </li>
         ))}
       </ul>
