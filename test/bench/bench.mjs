@@ -34,10 +34,25 @@ if (options.render === undefined) {
   const file = options.json ?? at("build/results.json");
   await mkdir(dirname(resolve(file)), { recursive: true });
   await writeFile(file, `${JSON.stringify(results, null, 1)}\n`);
-  console.log(renderReport(results));
+  await publish(results);
 } else {
   const files = await Promise.all(options.render.split(",").map((file) => readFile(file, "utf8")));
-  console.log(renderReport(merge(files.map((text) => JSON.parse(text)))));
+  await publish(merge(files.map((text) => JSON.parse(text))));
+}
+
+/** Between the shape's two marks in the document, or to standard output. */
+async function publish(results) {
+  const report = renderReport(results);
+  if (!options.docs) return console.log(report);
+  const file = at("../../docs/benchmarks.md");
+  const text = await readFile(file, "utf8");
+  const [begin, end] = ["measured", "end"].map(
+    (mark) => `<!-- ${mark} ${results.options.shape} -->`,
+  );
+  const [from, to] = [text.indexOf(begin), text.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`${file} has no place for ${results.options.shape}`);
+  const place = from + begin.length;
+  await writeFile(file, `${text.slice(0, place)}\n\n${report}\n\n${text.slice(to)}`);
 }
 
 async function measure(options) {

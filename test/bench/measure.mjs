@@ -1,6 +1,8 @@
 // Starts contenders, measures them in turn, keeps what they said. A contender that cannot start, or fails, is a line in the report.
 import { interleave } from "./statistics.ts";
 
+const LIMIT_MS = 300_000;
+
 /**
  * One metric of one contender in one case, a value per round.
  * @typedef {{ section: string, contender: string, metric: string, values: number[] } & Record<string, unknown>} Row
@@ -44,7 +46,7 @@ export async function measureInTurn(notebook, where, contenders, rounds, round) 
   console.error(where);
   for (const contender of contenders) {
     try {
-      const engine = await contender.start();
+      const engine = await withinLimit(contender.start());
       engines.set(contender, engine);
       notebook.about[contender.name] ??= engine.info;
     } catch (error) {
@@ -55,18 +57,33 @@ export async function measureInTurn(notebook, where, contenders, rounds, round) 
     const engine = engines.get(contender);
     if (engine === undefined || number > (contender.rounds ?? rounds)) continue;
     try {
-      await round(engine, contender, (key, value) => {
+      const add = (key, value) => {
         if (number > 0) notebook.add({ contender: contender.name, ...key }, value);
-      });
+      };
+      await withinLimit(round(engine, contender, add));
     } catch (error) {
       notebook.fail(contender.name, where, error);
       engines.delete(contender);
-      await engine.close().catch(() => {});
+      await engine.kill();
     }
   }
   const ends = new Map();
   for (const [contender, engine] of engines) {
-    ends.set(contender.name, await engine.close().catch(() => ({})));
+    const end = await withinLimit(engine.close()).catch(() => engine.kill());
+    ends.set(contender.name, end ?? {});
   }
   return ends;
+}
+
+/** An engine that does not answer for so long is not waited for. */
+async function withinLimit(promise) {
+  let timer;
+  const limit = new Promise((_, reject) => {
+    timer = setTimeout(reject, LIMIT_MS, new Error(`no answer within ${LIMIT_MS / 1000} s`));
+  });
+  try {
+    return await Promise.race([promise, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -14,6 +14,7 @@ Measures Tureen beside other engines on this machine. Nothing else should be run
   --dist DIR        the build of Tureen to measure (default dist)
   --json FILE       where all values go (default test/bench/build/results.json)
   --render A,B      no measurements: print the report of such files, of runs of the same shape
+  --docs            put the report into docs/benchmarks.md, in place of the last one of the shape
   --quick           one round of small prompts, q8, one thread: to see that everything runs`;
 
 export const SECTIONS = [
@@ -45,6 +46,7 @@ export function parseOptions(args) {
       dist: text,
       json: text,
       render: text,
+      docs: { type: "boolean", default: false },
       quick: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },

@@ -39,6 +39,7 @@ export async function startPage(module, options, { dist, isolated, worker }) {
         await ask({ close: true }).finally(close);
         return {};
       },
+      kill: close,
     };
   } catch (error) {
     await close();

@@ -7,7 +7,8 @@ const PROGRAM = fileURLToPath(new URL("process.mjs", import.meta.url));
 const MARK = "@answer ";
 
 /**
- * @typedef {{ info: object, run: (task: object) => Promise<object>, close: () => Promise<{ peakBytes?: number }> }} Engine
+ * @typedef {{ info: object, run: (task: object) => Promise<object>,
+ *   close: () => Promise<{ peakBytes?: number }>, kill: () => unknown }} Engine
  *
  * @param {string} module URL of a module that exports `start(options)`
  * @param {object} options what it starts with
@@ -41,7 +42,12 @@ export async function startProcess(module, options, { path, flags = [] }) {
     });
   try {
     const info = await ask({ start: { module, options } });
-    return { info, run: (task) => ask({ task }), close: () => ask({ close: true }) };
+    return {
+      info,
+      run: (task) => ask({ task }),
+      close: () => ask({ close: true }),
+      kill: () => child.kill("SIGKILL"),
+    };
   } catch (error) {
     child.kill("SIGKILL");
     throw error;

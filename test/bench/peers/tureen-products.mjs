@@ -4,36 +4,55 @@
 export async function start({ dist, threads, build }) {
   const { createBackend } = await import(`${dist}/backend/create-backend.js`);
   const backend = await createBackend({ backend: "wasm", threads, build });
+  const weights = new WeightShelf(backend);
   return {
     info: { engine: "tureen", build: backend.build, threads: backend.threads },
     run: (task) =>
       task.attention === undefined
-        ? measureProduct(backend, task)
+        ? measureProduct(backend, weights, task)
         : measureAttention(backend, task.attention),
     stop: () => backend.dispose(),
   };
 }
 
-/**
- * @param {{ type: "f32" | "q8" | "q4", rows: number, cols: number, tokens: number, cold: boolean }} task cold: go through so many
- * copies of the weight that none is in a cache, as in decoding
- */
-async function measureProduct(backend, { type, rows, cols, tokens, cold }) {
-  const first = await backend.loadMatrix(randomSource(rows, cols), type);
-  const copies = cold ? Math.ceil(2 ** 27 / first.nBytes) : 1;
-  const weights = [first];
-  while (weights.length < copies) {
-    weights.push(await backend.loadMatrix(randomSource(rows, cols), type));
+/** Weights once made are kept for the next round: packing them takes longer than measuring. */
+class WeightShelf {
+  #backend;
+  #shelf = new Map();
+
+  constructor(backend) {
+    this.#backend = backend;
   }
+
+  /** `cold`: so many copies that none is in a cache when its turn comes, as in decoding. */
+  async get({ type, rows, cols, cold }) {
+    const key = [type, rows, cols, cold].join();
+    let weights = this.#shelf.get(key);
+    if (weights === undefined) {
+      const load = () => this.#backend.loadMatrix(randomSource(rows, cols), type);
+      weights = [await load()];
+      const copies = cold ? Math.ceil(2 ** 27 / weights[0].nBytes) : 1;
+      while (weights.length < copies) weights.push(await load());
+      this.#shelf.set(key, weights);
+    }
+    return weights;
+  }
+}
+
+/** @param {{ type: "f32" | "q8" | "q4", rows: number, cols: number, tokens: number, cold: boolean }} task */
+async function measureProduct(backend, shelf, task) {
+  const { rows, cols, tokens } = task;
+  const weights = await shelf.get(task);
   const x = await filledTensor(backend, tokens, cols);
   const out = backend.createTensor(tokens, rows);
   let turn = 0;
   const ms = await repeat(backend, out, () => {
-    const weight = weights[turn++ % copies];
+    const weight = weights[turn++ % weights.length];
     backend.linear(x, tokens, [{ out, weight, bank: [] }]);
   });
-  for (const handle of [...weights, x, out]) backend.free(handle);
-  return { ms, bytes: first.nBytes };
+  backend.free(x);
+  backend.free(out);
+  return { ms, bytes: weights[0].nBytes };
 }
 
 async function measureAttention(backend, { heads, kvHeads, headDim, position, tokens }) {
