@@ -1,7 +1,6 @@
 // What the host sees. Kernels are stateless functions over offsets; src/backend/wasm owns the memory.
 
 export { exp_f32 } from "./exp";
-export { pack_f32, pack_q4, pack_q8 } from "./pack-weights";
 export { fill_rope, power } from "./rope";
 export * from "./run"; // the operation codes too, as globals: test/backend/op-codes.test.ts holds TypeScript to them
 export * from "./threads";

@@ -1,5 +1,5 @@
 // Weight rows as they lie in a file, into the layouts that kernels stream (layout.ts). Rows come in order, whole tiles at a
-// time (the last one may be short). Each packer returns the index of the first row that holds NaN or infinity, or -1.
+// time (the last one may be short).
 //
 //   q8  d = amax / 127, q = round(w · (127 / amax))                         (as src/backend/quantize.ts, to the bit)
 //   q4  d = (hi - lo) / 15, m = lo, q = clamp(round((w - lo) · (15 / (hi - lo))), 0, 15)
@@ -12,6 +12,7 @@ import {
   Q8_BLOCK_BYTES,
   q4_offset,
   q8_offset,
+  split,
   tile_bytes,
 } from "./layout";
 
@@ -61,73 +62,97 @@ function load1(from: usize, dtype: i32): f32 {
   return f32x4.extract_lane(dtype === BF16 ? i32x4.shl(bits, 16) : half_to_f32(bits), 0);
 }
 
-/** dst: first of the tiles that these rows fill. scratch: 8 rows of f32, each cols rounded up to 32. */
-export function pack_f32(
+/**
+ * W         type of the packed weights (layout.ts)
+ * dst       first of the tiles that these rows fill
+ * from      [rows, cols] of dtype
+ * scratch   per thread one row of f32, cols rounded up to 32
+ * failures  per thread an i32: its first row that holds NaN or infinity, and where it stopped; else left alone
+ * Split over threads by tiles.
+ */
+export function pack_weights<W>(
   dst: usize,
   from: usize,
   dtype: i32,
   rows: i32,
   cols: i32,
   scratch: usize,
-): i32 {
+  failures: usize,
+  tid: i32,
+  threads: i32,
+): void {
   const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
-  const scratchRow = usize((cols + 31) & ~31) << 2;
-  for (let row = 0; row < rows; row += 8) {
-    const nRows = min(8, rows - row);
-    if (nRows < 8) memory.fill(dst, 0, usize(cols) << 5);
+  const tileBytes = tile_bytes<W>(cols);
+  const line = scratch + usize(tid) * (((cols + 31) & ~31) << 2);
+  const tiles = (rows + 7) >> 3;
+  const end = split(tiles, tid + 1, threads);
+  for (let tile = split(tiles, tid, threads); tile < end; tile++) {
+    const to = dst + usize(tile) * tileBytes;
+    const nRows = min(8, rows - (tile << 3));
+    if (nRows < 8) memory.fill(to, 0, tileBytes);
     for (let lane = 0; lane < nRows; lane++) {
-      const line = scratch + usize(lane) * scratchRow;
-      if (!convert_row(line, from, cols, dtype)) return row + lane;
-      let to = dst + (lane << 2);
-      for (let col = 0; col < cols; col++) {
-        store<f32>(to, load<f32>(line + (col << 2)));
-        to += 32;
+      const row = (tile << 3) + lane;
+      if (!convert_row(line, from + usize(row) * rowBytes, cols, dtype)) {
+        store<i32>(failures + (tid << 2), row);
+        return;
       }
-      from += rowBytes;
+      if (isFloat<W>()) put_f32(to + (lane << 2), line, cols);
+      else if (isSigned<W>()) put_q8(to, line, cols, lane);
+      else put_q4(to, line, cols, lane);
     }
-    dst += usize(cols) << 5;
   }
-  return -1;
 }
 
-/** As pack_f32. */
-export function pack_q8(
-  dst: usize,
-  from: usize,
-  dtype: i32,
-  rows: i32,
-  cols: i32,
-  scratch: usize,
-): i32 {
-  const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
-  const blocks = block_count(cols);
-  const lastPairs = last_pairs(cols);
-  const tileBytes = tile_bytes<i8>(cols);
-  for (let row = 0; row < rows; row += 8) {
-    const nRows = min(8, rows - row);
-    if (nRows < 8) memory.fill(dst, 0, tileBytes);
-    for (let lane = 0; lane < nRows; lane++) {
-      if (!convert_row(scratch, from, cols, dtype)) return row + lane;
-      for (let block = 0; block < blocks; block++) {
-        const pairs = block === blocks - 1 ? lastPairs : 16;
-        quantize_q8(dst + block * Q8_BLOCK_BYTES, scratch + (block << 7), pairs, lane);
-      }
-      from += rowBytes;
-    }
-    dst += tileBytes;
+function put_f32(to: usize, x: usize, cols: i32): void {
+  for (const end = x + (usize(cols) << 2); x < end; x += 4) {
+    store<f32>(to, load<f32>(x));
+    to += 32;
   }
-  return -1;
+}
+
+function put_q8(tile: usize, x: usize, cols: i32, lane: i32): void {
+  const blocks = block_count(cols);
+  for (let block = 0; block < blocks; block++) {
+    const pairs = block === blocks - 1 ? last_pairs(cols) : 16;
+    quantize_q8(tile + block * Q8_BLOCK_BYTES, x + (block << 7), pairs, lane);
+  }
+}
+
+function put_q4(tile: usize, x: usize, cols: i32, lane: i32): void {
+  const blocks = block_count(cols);
+  for (let block = 0; block < blocks; block++) {
+    const nCols = min(32, cols - (block << 5));
+    quantize_q4(tile + block * Q4_BLOCK_BYTES, x + (block << 7), nCols, lane);
+  }
+}
+
+/** Nearest integers, ties to even, of |value| < 2^22: adding 1.5 · 2^23 leaves no room for a fraction. */
+function round_to_i32(value: v128): v128 {
+  const magic = f32x4.splat(12582912);
+  return i32x4.sub(f32x4.add(value, magic), magic);
+}
+
+function least(x: v128): f32 {
+  return min(
+    min(f32x4.extract_lane(x, 0), f32x4.extract_lane(x, 1)),
+    min(f32x4.extract_lane(x, 2), f32x4.extract_lane(x, 3)),
+  );
+}
+
+function greatest(x: v128): f32 {
+  return max(
+    max(f32x4.extract_lane(x, 0), f32x4.extract_lane(x, 1)),
+    max(f32x4.extract_lane(x, 2), f32x4.extract_lane(x, 3)),
+  );
 }
 
 /** x: 32 columns, zeros behind the row's end. */
 function quantize_q8(block: usize, x: usize, pairs: i32, lane: i32): void {
   let top = f32x4.splat(0);
-  for (let at = x, end = x + 128; at < end; at += 16)
+  for (let at = x, end = x + 128; at < end; at += 16) {
     top = f32x4.pmax(top, f32x4.abs(v128.load(at)));
-  const amax = max(
-    max(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)),
-    max(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)),
-  );
+  }
+  const amax = greatest(top);
   let scale = amax / 127;
   let inverse: f32 = amax > 0 ? 127 / amax : 0;
   if (inverse === Infinity) {
@@ -136,48 +161,30 @@ function quantize_q8(block: usize, x: usize, pairs: i32, lane: i32): void {
   }
   store<f32>(block + (lane << 2), scale);
   const factor = f32x4.splat(inverse);
+  let to = block + q8_offset(0, lane);
   for (let pair = 0; pair < pairs; pair += 2) {
-    const value = f32x4.nearest(f32x4.mul(v128.load(x + (pair << 3)), factor));
-    const q16 = i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(value), i32x4.splat(0));
+    const q32 = round_to_i32(f32x4.mul(v128.load(x + (pair << 3)), factor));
+    const q16 = i16x8.narrow_i32x4_s(q32, q32);
     const q = i8x16.narrow_i16x8_s(q16, q16);
-    const to = block + q8_offset(pair << 1, lane);
     v128.store_lane<i16>(to, q, 0);
     if (pair + 1 < pairs) v128.store_lane<i16>(to, q, 1, 16);
+    to += 32;
   }
 }
 
-/** As pack_f32. */
-export function pack_q4(
-  dst: usize,
-  from: usize,
-  dtype: i32,
-  rows: i32,
-  cols: i32,
-  scratch: usize,
-): i32 {
-  const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
-  const blocks = block_count(cols);
-  const tileBytes = tile_bytes<u8>(cols);
-  for (let row = 0; row < rows; row += 8) {
-    const nRows = min(8, rows - row);
-    if (nRows < 8) memory.fill(dst, 0, tileBytes);
-    for (let lane = 0; lane < nRows; lane++) {
-      if (!convert_row(scratch, from, cols, dtype)) return row + lane;
-      for (let block = 0; block < blocks; block++) {
-        const nCols = min(32, cols - (block << 5));
-        quantize_q4(dst + block * Q4_BLOCK_BYTES, scratch + (block << 7), nCols, lane);
-      }
-      from += rowBytes;
-    }
-    dst += tileBytes;
-  }
-  return -1;
-}
-
+/** x: nCols columns, behind them room for 32. */
 function quantize_q4(block: usize, x: usize, nCols: i32, lane: i32): void {
-  let lo: f32 = load<f32>(x);
-  let hi: f32 = lo;
-  for (let col = 1; col < nCols; col++) {
+  let low = v128.load_splat<f32>(x);
+  let high = low;
+  let col = 0;
+  for (; col + 4 <= nCols; col += 4) {
+    const value = v128.load(x + (col << 2));
+    low = f32x4.pmin(low, value);
+    high = f32x4.pmax(high, value);
+  }
+  let lo = least(low);
+  let hi = greatest(high);
+  for (; col < nCols; col++) {
     const value = load<f32>(x + (col << 2));
     lo = min(lo, value);
     hi = max(hi, value);
@@ -191,22 +198,20 @@ function quantize_q4(block: usize, x: usize, nCols: i32, lane: i32): void {
   }
   store<f32>(block + (lane << 2), scale);
   store<f32>(block + (lane << 2), lo, 32);
-  for (let col = 0; col < nCols; col += 8) {
-    const low = nibbles(x + (col << 2), lo, inverse);
-    const high = nibbles(x + (col << 2) + 16, lo, inverse);
-    const bytes = low | (high << 4);
+  const minimum = f32x4.splat(lo);
+  const factor = f32x4.splat(inverse);
+  for (col = 0; col < nCols; col += 8) {
+    const at = x + (col << 2);
+    const bytes = nibbles(at, minimum, factor) | (nibbles(at + 16, minimum, factor) << 4);
     store<u16>(block + q4_offset(col, lane), bytes);
     store<u16>(block + q4_offset(col + 2, lane), bytes >> 16);
   }
 }
 
 /** Four columns as one byte each. Columns past the row's end meet activations of zero, so their value does not matter. */
-function nibbles(x: usize, lo: f32, inverse: f32): u32 {
-  const scaled = f32x4.mul(f32x4.sub(v128.load(x), f32x4.splat(lo)), f32x4.splat(inverse));
-  const q = i32x4.min_s(
-    i32x4.max_s(i32x4.trunc_sat_f32x4_s(f32x4.nearest(scaled)), i32x4.splat(0)),
-    i32x4.splat(15),
-  );
+function nibbles(x: usize, minimum: v128, factor: v128): u32 {
+  const q = round_to_i32(f32x4.mul(f32x4.sub(v128.load(x), minimum), factor));
   const q16 = i16x8.narrow_i32x4_s(q, q);
-  return u32(i32x4.extract_lane(i8x16.narrow_i16x8_u(q16, q16), 0));
+  const low = i8x16.min_u(i8x16.narrow_i16x8_u(q16, q16), i8x16.splat(15));
+  return u32(i32x4.extract_lane(low, 0));
 }

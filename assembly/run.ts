@@ -13,6 +13,7 @@ import { write_kv } from "./kv-cache";
 import { linear } from "./linear";
 import { add_bias_dot, add_dot, add_scaled, linear_backward } from "./linear-backward";
 import { pack_activations_f32, pack_activations_q8 } from "./pack-activations";
+import { pack_weights } from "./pack-weights";
 import { rmsnorm_f32 } from "./rmsnorm";
 import { rope_f32 } from "./rope";
 import { silu_mul_f32 } from "./silu-mul";
@@ -45,6 +46,9 @@ export const OP_ADD_BIAS_DOT: i32 = 24;
 export const OP_RMSNORM_BACKWARD: i32 = 25;
 export const OP_ATTENTION_BACKWARD: i32 = 26;
 export const OP_SILU_MUL_BACKWARD: i32 = 27;
+export const OP_PACK_WEIGHTS_F32: i32 = 28;
+export const OP_PACK_WEIGHTS_Q8: i32 = 29;
+export const OP_PACK_WEIGHTS_Q4: i32 = 30;
 
 /** The next command does not read what this one writes. */
 export const NO_BARRIER: i32 = 1;
@@ -292,11 +296,11 @@ function execute(c: usize, tid: i32, threads: i32): void {
       silu_mul_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), tid, threads);
       break;
     default:
-      execute_backward(c, tid, threads);
+      execute_rare(c, tid, threads);
   }
 }
 
-function execute_backward(c: usize, tid: i32, threads: i32): void {
+function execute_rare(c: usize, tid: i32, threads: i32): void {
   switch (load<i32>(c)) {
     case OP_CROSS_ENTROPY:
       cross_entropy_f32(
@@ -385,6 +389,45 @@ function execute_backward(c: usize, tid: i32, threads: i32): void {
         ptr(c, 3),
         ptr(c, 4),
         int(c, 5),
+        tid,
+        threads,
+      );
+      break;
+    case OP_PACK_WEIGHTS_F32:
+      pack_weights<f32>(
+        ptr(c, 0),
+        ptr(c, 1),
+        int(c, 2),
+        int(c, 3),
+        int(c, 4),
+        ptr(c, 5),
+        ptr(c, 6),
+        tid,
+        threads,
+      );
+      break;
+    case OP_PACK_WEIGHTS_Q8:
+      pack_weights<i8>(
+        ptr(c, 0),
+        ptr(c, 1),
+        int(c, 2),
+        int(c, 3),
+        int(c, 4),
+        ptr(c, 5),
+        ptr(c, 6),
+        tid,
+        threads,
+      );
+      break;
+    case OP_PACK_WEIGHTS_Q4:
+      pack_weights<u8>(
+        ptr(c, 0),
+        ptr(c, 1),
+        int(c, 2),
+        int(c, 3),
+        int(c, 4),
+        ptr(c, 5),
+        ptr(c, 6),
         tid,
         threads,
       );

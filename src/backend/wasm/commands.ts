@@ -22,6 +22,7 @@ export const Op = {
   rmsNormBackward: 25,
   attentionBackward: 26,
   siluMulBackward: 27,
+  packWeights: { f32: 28, q8: 29, q4: 30 },
 } as const;
 
 /** How `linear` stores (assembly/layout.ts). */

@@ -1,21 +1,8 @@
 // The exports of assembly/index.ts as TypeScript sees them. Addresses and sizes are in bytes unless a kernel says otherwise.
 import { instantiate } from "@assemblyscript/loader";
 
-/** Packs whole tiles; returns the first row with NaN or infinity, or -1. */
-type PackWeights = (
-  dst: number,
-  from: number,
-  dtype: number,
-  rows: number,
-  cols: number,
-  scratch: number,
-) => number;
-
 export interface Kernels {
   heap_base(): number;
-  pack_f32: PackWeights;
-  pack_q8: PackWeights;
-  pack_q4: PackWeights;
   power(base: number, exponent: number): number;
   fill_rope(table: number, frequencies: number, half: number, length: number): void;
   exp_f32(out: number, x: number, count: number): void;

@@ -80,7 +80,7 @@ export class WasmBackend implements Backend {
     this.#control = this.#arena.allocate(CONTROL_BYTES);
     this.#arena.u8.fill(0, this.#control, this.#control + CONTROL_BYTES);
     this.#commands = new CommandList(this.#arena, () => this.#run());
-    this.#loader = new WeightLoader(this.#arena, kernels);
+    this.#loader = new WeightLoader(this.#arena, this.#commands, threads, () => this.#run());
     this.#scratch = new Scratch(this.#arena, () => this.#run());
     this.#linear = new LinearRecorder(
       this.#handles,

@@ -1,9 +1,9 @@
-// Brings weights into packed form: reads rows in pieces, converts and packs each piece while the next is being read. Owns the
-// staging memory between file and packed weights.
+// Brings weights into packed form: reads rows in pieces, and all threads convert and pack each piece while the next is being
+// read. Owns the staging memory between file and packed weights.
 import { TureenError } from "../../errors.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
 import type { Arena } from "./arena.ts";
-import type { Kernels } from "./kernels.ts";
+import { type CommandList, Op } from "./commands.ts";
 import { packedBytes } from "./layout.ts";
 
 const DTYPES = {
@@ -12,16 +12,31 @@ const DTYPES = {
   BF16: { code: 2, nBytes: 2 },
 };
 
-/** Bytes read at a time: large enough for the disk, small beside any model. */
+/** Bytes read at a time, per thread: large enough for the disk, small beside any model. */
 const PIECE_BYTES = 1 << 20;
+const MAX_PIECE_BYTES = 8 << 20;
+
+/** Memory for one piece. */
+interface Staging {
+  readonly offset: number;
+  /** Where threads note a row that is not finite, 4 bytes each. */
+  readonly failures: number;
+  /** A row of f32 per thread. */
+  readonly scratch: number;
+}
 
 export class WeightLoader {
   readonly #arena: Arena;
-  readonly #kernels: Kernels;
+  readonly #commands: CommandList;
+  readonly #threads: number;
+  readonly #run: () => void;
 
-  constructor(arena: Arena, kernels: Kernels) {
+  /** @param run runs the recorded commands */
+  constructor(arena: Arena, commands: CommandList, threads: number, run: () => void) {
     this.#arena = arena;
-    this.#kernels = kernels;
+    this.#commands = commands;
+    this.#threads = threads;
+    this.#run = run;
   }
 
   /** Packs a whole matrix at `offset`, which has room for `packedBytes`. @throws TureenError `WEIGHTS_NOT_FINITE` */
@@ -42,7 +57,7 @@ export class WeightLoader {
         this.#pack(source, type, offset, row, nRows, piece, staging);
       }
     } finally {
-      this.#arena.free(staging);
+      this.#arena.free(staging.offset);
     }
   }
 
@@ -66,17 +81,21 @@ export class WeightLoader {
         this.#pack(source, type, offset, row, nRows, bytes, staging);
       }
     } finally {
-      this.#arena.free(staging);
+      this.#arena.free(staging.offset);
     }
   }
 
   #rowsPerPiece({ cols, dtype }: Omit<MatrixSource, "read">): number {
-    return Math.max(8, Math.floor(PIECE_BYTES / (cols * DTYPES[dtype].nBytes)) & ~7);
+    const nBytes = Math.min(PIECE_BYTES * this.#threads, MAX_PIECE_BYTES);
+    return Math.max(8, Math.floor(nBytes / (cols * DTYPES[dtype].nBytes)) & ~7);
   }
 
-  /** Room for a piece, followed by the packer's scratch of 8 rows. */
-  #stage({ cols, dtype }: Omit<MatrixSource, "read">, nRows: number): number {
-    return this.#arena.allocate(nRows * cols * DTYPES[dtype].nBytes + 64 + 8 * (cols + 31) * 4);
+  #stage({ cols, dtype }: Omit<MatrixSource, "read">, nRows: number): Staging {
+    const rows = align(nRows * cols * DTYPES[dtype].nBytes);
+    const marks = align(this.#threads * 4);
+    const scratch = this.#threads * Math.ceil(cols / 32) * 32 * 4;
+    const offset = this.#arena.allocate(rows + marks + scratch);
+    return { offset, failures: offset + rows, scratch: offset + rows + marks };
   }
 
   #pack(
@@ -86,22 +105,35 @@ export class WeightLoader {
     row: number,
     nRows: number,
     piece: Uint8Array,
-    staging: number,
+    staging: Staging,
   ): void {
-    this.#arena.u8.set(piece, staging);
-    const bad = this.#kernels[`pack_${type}`](
+    this.#arena.u8.set(piece, staging.offset);
+    const failures = this.#arena.i32.subarray(
+      staging.failures / 4,
+      staging.failures / 4 + this.#threads,
+    );
+    failures.fill(-1);
+    this.#commands.push(
+      Op.packWeights[type],
       offset + packedBytes(type, row, cols),
-      staging,
+      staging.offset,
       DTYPES[dtype].code,
       nRows,
       cols,
-      Math.ceil((staging + piece.byteLength) / 64) * 64,
+      staging.scratch,
+      staging.failures,
     );
-    if (bad >= 0) {
-      throw new TureenError("WEIGHTS_NOT_FINITE", `tensor ${name} holds NaN or infinity`, {
-        where: `row ${row + bad}`,
-        hint: "The file is damaged, or training diverged; get another copy.",
-      });
-    }
+    this.#run();
+    // Threads take rows in order: the first that found one found the first.
+    const bad = failures.find((at) => at >= 0);
+    if (bad === undefined) return;
+    throw new TureenError("WEIGHTS_NOT_FINITE", `tensor ${name} holds NaN or infinity`, {
+      where: `row ${row + bad}`,
+      hint: "The file is damaged, or training diverged; get another copy.",
+    });
   }
+}
+
+function align(nBytes: number): number {
+  return Math.ceil(nBytes / 64) * 64;
 }
