@@ -29,6 +29,8 @@ Measures with 0, 1 and 2 random adapters of rank 16 on all linear layers. Median
   --model DIR             a model of yours
   --shape NAME            ${Object.keys(SHAPES).join(", ")} with random weights (default smollm2-135m)
   --builds A,B            of ${BUILDS.join(", ")}, reference (default: all wasm builds that run here)
+  --backend webgpu        measure on the GPU instead
+  --plan                  with --backend webgpu: measure nothing, count dispatches and bytes per token; needs no GPU
   --threads 1,2           thread counts of the threaded builds (default: the number of processors)
   --quantize none,q8,q4   weight types (default: all three)
   --adapters 0,1,2        how many adapters (default: 0,1,2)
@@ -43,6 +45,8 @@ Measures with 0, 1 and 2 random adapters of rank 16 on all linear layers. Median
     model: { type: "string" },
     shape: { type: "string" },
     builds: { type: "string" },
+    backend: { type: "string" },
+    plan: { type: "boolean" },
     threads: { type: "string" },
     quantize: { type: "string" },
     adapters: { type: "string" },
@@ -56,6 +60,13 @@ Measures with 0, 1 and 2 random adapters of rank 16 on all linear layers. Median
   },
 
   async run(flags) {
+    const backend = choiceFlag(flags, "backend", ["wasm", "webgpu"]) ?? "wasm";
+    if (flags.plan === true) {
+      if (backend !== "webgpu") throw new UsageError("--plan is for --backend webgpu");
+      const { printPlans } = await import("./webgpu-plan-table.ts");
+      await printPlans(flags.json === true);
+      return;
+    }
     const plan = await readPlan(flags);
     const source = plan.model ?? (await createRandomModel(plan.shape, plan.seed));
     const rows: Row[] = [];
@@ -69,7 +80,7 @@ Measures with 0, 1 and 2 random adapters of rank 16 on all linear layers. Median
 
 /** One way to run the model. */
 interface Variant {
-  readonly build: Build | "reference";
+  readonly build: Build | "reference" | "webgpu";
   readonly threads: number;
   readonly quantize: "none" | "q8" | "q4";
 }
@@ -119,12 +130,17 @@ async function readPlan(flags: Flags): Promise<Plan> {
   if (model !== undefined && flags.shape !== undefined) {
     throw new UsageError("give --model or --shape, not both");
   }
-  const builds = list("builds", [...BUILDS, "reference"] as const, supportedBuilds());
+  const onGpu = flags.backend === "webgpu";
+  if (onGpu && flags.builds !== undefined) {
+    throw new UsageError("give --backend webgpu or --builds, not both");
+  }
+  const wasmBuilds = list("builds", [...BUILDS, "reference"] as const, supportedBuilds());
+  const builds = onGpu ? (["webgpu"] as const) : wasmBuilds;
   const quantize = list("quantize", ["none", "q8", "q4"] as const, ["none", "q8", "q4"]);
   const threads = numbers("threads", 1, [await hostThreads()]);
   const variants = builds.flatMap((build) =>
-    (build !== "reference" && hasThreads(build) ? threads : [1]).flatMap((count) =>
-      quantize.map((type) => ({ build, threads: count, quantize: type })),
+    (build !== "reference" && build !== "webgpu" && hasThreads(build) ? threads : [1]).flatMap(
+      (count) => quantize.map((type) => ({ build, threads: count, quantize: type })),
     ),
   );
   return {
@@ -144,7 +160,9 @@ async function readPlan(flags: Flags): Promise<Plan> {
 async function measureVariant(source: FileSetInput, variant: Variant, plan: Plan): Promise<Row[]> {
   const { build, threads, quantize } = variant;
   const backend: LoadModelOptions =
-    build === "reference" ? { backend: "reference" } : { backend: "wasm", build, threads };
+    build === "reference" || build === "webgpu"
+      ? { backend: build }
+      : { backend: "wasm", build, threads };
   const contextLength = plan.promptTokens + plan.decodeTokens;
   const start = performance.now();
   const model = await loadModel(source, { ...backend, quantize, contextLength });

@@ -86,7 +86,8 @@ describe.each(backendsAndGpu)("goldens on $name", ({ name, create, unavailable }
         const { shape, values } = io.get(`${setup}.hidden.0`)!;
         const hidden = await hiddenStates(model, ids, setups.get(setup)!);
         expect(shape).toEqual([8, ids.length, 128]);
-        expectClose(hidden, values, 10 * difference);
+        // a GPU's roots, quotients and e^x are off by two ulp and more, where torch's are by one half
+        expectClose(hidden, values, (name === "webgpu" ? 20 : 10) * difference);
       },
     );
 

@@ -1,11 +1,21 @@
 // The dispatches of one submission, and the two buffers of numbers that they read: parameters, one block per dispatch, and lists
 // (token ids, m per row). Both are written at once before the submission; arrays live as long as the backend.
 
+import type { Heap } from "./memory.ts";
+
 /** Blocks of parameters begin at multiples of what every device accepts as a dynamic offset. */
 const ALIGN_WORDS = 64;
 
 /** What an address is where there is nothing. */
 export const NONE = 0xffffffff;
+
+/** What a dispatch reads beside activations. */
+export interface Reads {
+  readonly weights?: GPUBuffer | undefined;
+  readonly bank?: Heap | undefined;
+  readonly kv?: GPUBuffer | undefined;
+  readonly bytes?: number;
+}
 
 export interface Dispatch {
   readonly shader: string;
@@ -13,6 +23,7 @@ export interface Dispatch {
   /** Byte offset of its parameters. */
   readonly params: number;
   readonly weights: GPUBuffer | undefined;
+  readonly bank: Heap | undefined;
   readonly kv: GPUBuffer | undefined;
   /** Bytes of weights and cache that it reads, each counted once. */
   readonly bytes: number;
@@ -114,9 +125,9 @@ export class DispatchList {
   end(
     shader: string,
     groups: readonly [number, number, number],
-    { weights, kv, bytes = 0 }: { weights?: GPUBuffer; kv?: GPUBuffer; bytes?: number } = {},
+    { weights, bank, kv, bytes = 0 }: Reads = {},
   ): void {
     this.longest = Math.max(this.longest, (this.#params.length - this.#start) * 4);
-    this.dispatches.push({ shader, groups, params: this.#start * 4, weights, kv, bytes });
+    this.dispatches.push({ shader, groups, params: this.#start * 4, weights, bank, kv, bytes });
   }
 }

@@ -10,7 +10,7 @@ import type {
   WeightType,
 } from "../backend.ts";
 import type { Choice } from "../sampling.ts";
-import type { Place } from "./memory.ts";
+import type { Heap, Place } from "./memory.ts";
 
 /** Rows of a matrix that lie in one slab. */
 export interface MatrixPart extends Place {
@@ -42,7 +42,8 @@ export interface GpuChoice extends Choice {
 
 export interface GpuSegment extends Segment {
   readonly type: WeightType;
-  /** A [rank, cols] and B [rows, rank], in vec4 of the bank's heap. */
+  readonly heap: Heap;
+  /** A [rank, cols] and B [rows, rank], in vec4 of the heap. */
   readonly a: number;
   readonly b: number;
   readonly bias: GpuVector | undefined;

@@ -4,6 +4,7 @@ import type { WeightType } from "../backend.ts";
 import { type DispatchList, NONE } from "./dispatch-list.ts";
 import type { MatrixPart } from "./handles.ts";
 import { packedBytes, planeSize, unitCount, VEC4 } from "./layout.ts";
+import type { Heap } from "./memory.ts";
 import type { ActiveSegment, LinearOp, LinearProduct, RmsNormOp } from "./operations.ts";
 import type { Scratch } from "./scratch.ts";
 
@@ -192,7 +193,11 @@ export class LinearPlanner {
       bytes += computeA ? aBytes(segment) : bBytes(segment);
       if (computeA) groups += Math.ceil(segment.segment.rank / MATVEC_GROUP_ROWS);
     }
-    list.end(`matvec-${type}`, [groups, op.n, 1], { ...slabOf(parts), bytes });
+    list.end(`matvec-${type}`, [groups, op.n, 1], {
+      ...slabOf(parts),
+      bank: heapOf(placed),
+      bytes,
+    });
   }
 
   #planTiles(op: LinearOp, placed: readonly PlacedSegment[]): void {
@@ -217,7 +222,7 @@ export class LinearPlanner {
         groups += Math.ceil(segment.segment.rank / TILE);
         bytes += aBytes(segment);
       }
-      list.end(`matmul-${type}`, [groups, tokens, 1], { bytes });
+      list.end(`matmul-${type}`, [groups, tokens, 1], { bank: heapOf(placed), bytes });
       if (bank === "q8") hx = this.#quantize("quantized h", h, stride, stride, n);
     }
     for (const parts of groupParts(op.outputs)) {
@@ -233,7 +238,11 @@ export class LinearPlanner {
         writeSegment(list, segment, output);
         bytes += bBytes(segment);
       }
-      list.end(`matmul-${type}`, [groups, tokens, 1], { ...slabOf(parts), bytes });
+      list.end(`matmul-${type}`, [groups, tokens, 1], {
+        ...slabOf(parts),
+        bank: heapOf(placed),
+        bytes,
+      });
     }
   }
 
@@ -284,4 +293,13 @@ function partBytes(type: WeightType, parts: readonly OutputPart[]): number {
 function slabOf(parts: readonly OutputPart[]): { weights?: GPUBuffer } {
   const weights = parts[0]?.part.buffer;
   return weights === undefined ? {} : { weights };
+}
+
+/** Where the segments of one call lie. */
+export function heapOf(placed: readonly PlacedSegment[]): Heap | undefined {
+  const heap = placed[0]?.segment.heap;
+  if (placed.some(({ segment }) => segment.heap !== heap)) {
+    throw new Error("segments of one call are named for different layers");
+  }
+  return heap;
 }

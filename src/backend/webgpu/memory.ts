@@ -1,5 +1,5 @@
-// GPU memory. A `Heap` is one buffer that grows, so that everything in it can be used by one dispatch: activations, and the bank.
-// `Slabs` are buffers that stay where they are: weights, which may be larger than any one binding.
+// GPU memory. A `Heap` is one buffer that grows, so that everything in it can be used by one dispatch: activations, and the bank
+// of a decoder layer. `Slabs` are buffers that stay where they are: weights, which may be larger than any one binding.
 import { TureenError } from "../../errors.ts";
 import { Regions } from "./regions.ts";
 
@@ -113,6 +113,33 @@ export class Heap {
   }
 }
 
+/** Adapters of 16 times what one binding reaches; decoder layers take turns. */
+const BANK_HEAPS = 16;
+
+/**
+ * The bank: segments of one decoder layer lie in one heap, since one dispatch reads those of several linear layers. A layer is
+ * known by the number in the names of its modules.
+ */
+export class Bank {
+  readonly #source: BufferSource;
+  readonly #heaps: (Heap | undefined)[] = [];
+
+  constructor(source: BufferSource) {
+    this.#source = source;
+  }
+
+  heapOf(name: string): Heap {
+    const layer = Number(/\.(\d+)\./.exec(name)?.[1] ?? 0);
+    const index = layer % BANK_HEAPS;
+    this.#heaps[index] ??= new Heap(this.#source, `adapters ${index}`, MIB / 4);
+    return this.#heaps[index];
+  }
+
+  destroy(): void {
+    for (const heap of this.#heaps) heap?.destroy();
+  }
+}
+
 /** Where something lies in a slab. */
 export interface Place {
   readonly buffer: GPUBuffer;
@@ -145,10 +172,10 @@ export class Slabs {
       const offset = regions.allocate(nBytes);
       if (offset !== undefined) return { buffer, offset };
     }
-    // Slabs as large as all before them: few for a large model, little for a small one.
+    // Each a quarter of all before it: few for a large model, and little is left over.
     const total = [...this.#slabs.values()].reduce((sum, { capacity }) => sum + capacity, 0);
-    const wanted = Math.max(Math.ceil(nBytes / ALIGN) * ALIGN, 8 * MIB, total);
-    const size = Math.min(wanted, this.limit);
+    const wanted = Math.max(Math.ceil(nBytes / ALIGN) * ALIGN, 8 * MIB, total / 4);
+    const size = Math.min(Math.ceil(wanted / ALIGN) * ALIGN, this.limit);
     const label = `${this.#label} ${this.#slabs.size}`;
     const buffer = this.#source.create(label, size, GPU_STORAGE | GPU_COPY_DST | GPU_COPY_SRC);
     const regions = new Regions(ALIGN);

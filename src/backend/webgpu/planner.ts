@@ -10,6 +10,7 @@ import {
   bankType,
   bBytes,
   type HRegion,
+  heapOf,
   hStride,
   LinearPlanner,
   MATVEC_ROWS,
@@ -206,7 +207,7 @@ export class Planner {
       }
       const stored = inputs.some(({ store }) => store !== undefined);
       const kv = stored ? { kv: cache.buffers[layer]! } : {};
-      list.end(`rope-${type}`, [heads, n, 1], { ...kv, bytes });
+      list.end(`rope-${type}`, [heads, n, 1], { ...kv, bank: heapOf(segments), bytes });
     }
   }
 
@@ -256,7 +257,7 @@ export class Planner {
     for (const segment of placed) writeSegment(list, segment, segment.output);
     const bytes = placed.reduce((sum, segment) => sum + aBytes(segment), 0);
     const type = next === undefined ? "f32" : bankType(typeOf(next));
-    list.end(`attention-combine-${type}`, [heads, n, 1], { bytes });
+    list.end(`attention-combine-${type}`, [heads, n, 1], { bank: heapOf(placed), bytes });
   }
 
   /** @param segments of gate (output 0) and up (output 1), whose h is at `h` */
@@ -283,7 +284,10 @@ export class Planner {
     const bytes =
       segments.reduce((sum, segment) => sum + bBytes(segment), 0) +
       placed.reduce((sum, segment) => sum + aBytes(segment), 0);
-    list.end(`silu-mul-${bank ?? type}`, [tiles, n, 1], { bytes });
+    list.end(`silu-mul-${bank ?? type}`, [tiles, n, 1], {
+      bank: heapOf([...segments, ...placed]),
+      bytes,
+    });
   }
 
   #plain({ shader, groups, params, list: numbers, weights, bytes = 0 }: PlainOp): void {

@@ -16,9 +16,10 @@ export class Submitter {
   readonly #device: GPUDevice;
   readonly #pipelines: Pipelines;
   readonly #memory: Heap;
-  readonly #bank: Heap;
-  /** Stands for weights and caches where a dispatch uses none. */
+  /** Stands for weights and bank where a dispatch uses none. */
   readonly #none: GPUBuffer;
+  /** The same for caches, which are written. */
+  readonly #noCache: GPUBuffer;
   #params: GPUBuffer;
   #lists: GPUBuffer;
   readonly #groups = new Map<string, GPUBindGroup>();
@@ -28,12 +29,12 @@ export class Submitter {
   /** Submissions with work in them. */
   submissions = 0;
 
-  constructor(device: GPUDevice, pipelines: Pipelines, memory: Heap, bank: Heap) {
+  constructor(device: GPUDevice, pipelines: Pipelines, memory: Heap) {
     this.#device = device;
     this.#pipelines = pipelines;
     this.#memory = memory;
-    this.#bank = bank;
     this.#none = device.createBuffer({ label: "none", size: 256, usage: GPU_STORAGE });
+    this.#noCache = device.createBuffer({ label: "no cache", size: 256, usage: GPU_STORAGE });
     this.#params = this.#createNumbers("parameters", 64 * WINDOW);
     this.#lists = this.#createNumbers("lists", WINDOW);
   }
@@ -76,7 +77,7 @@ export class Submitter {
   }
 
   destroy(): void {
-    for (const buffer of [this.#none, this.#params, this.#lists, ...this.#staging])
+    for (const buffer of [this.#none, this.#noCache, this.#params, this.#lists, ...this.#staging])
       buffer.destroy();
     this.#staging.length = 0;
     this.#groups.clear();
@@ -101,14 +102,15 @@ export class Submitter {
         pass.setPipeline(this.#pipelines.get(shader));
       }
       const { weights = this.#none, kv = this.#none, groups } = dispatch;
-      pass.setBindGroup(0, this.#group(weights, kv, window), [dispatch.params]);
+      const bank = dispatch.bank?.buffer ?? this.#none;
+      pass.setBindGroup(0, this.#group(weights, bank, kv, window), [dispatch.params]);
       pass.dispatchWorkgroups(...groups);
     }
     pass.end();
   }
 
-  #group(weights: GPUBuffer, kv: GPUBuffer, window: number): GPUBindGroup {
-    const key = [weights, kv, this.#memory.buffer, this.#bank.buffer, this.#params, this.#lists]
+  #group(weights: GPUBuffer, bank: GPUBuffer, kv: GPUBuffer, window: number): GPUBindGroup {
+    const key = [weights, bank, kv, this.#memory.buffer, this.#params, this.#lists]
       .map((buffer) => this.#id(buffer))
       .concat(window)
       .join();
@@ -122,10 +124,10 @@ export class Submitter {
       label: "tureen",
       layout: this.#pipelines.layout,
       entries: [
-        entry(0, weights === kv ? this.#bank.buffer : weights),
-        entry(1, this.#bank.buffer),
+        entry(0, weights),
+        entry(1, bank),
         entry(2, this.#memory.buffer),
-        entry(3, kv),
+        entry(3, kv === this.#none ? this.#noCache : kv),
         entry(4, this.#params, window),
         entry(5, this.#lists),
       ],

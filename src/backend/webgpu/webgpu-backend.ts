@@ -23,10 +23,10 @@ import type {
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { requireBeside, requirePositions, requireRoom, requireRows } from "../wasm/checks.ts";
 import type { OpenDevice } from "./device.ts";
-import { DispatchList } from "./dispatch-list.ts";
+import { type Dispatch, DispatchList } from "./dispatch-list.ts";
 import { type GpuMatrix, type GpuVector, HandleRegistry, type MatrixPart } from "./handles.ts";
 import { packedBytes, rowsWithin, VEC4 } from "./layout.ts";
-import { BufferSource, GPU_STORAGE, Heap, Slabs } from "./memory.ts";
+import { Bank, BufferSource, GPU_STORAGE, Heap, Slabs } from "./memory.ts";
 import type { ActiveSegment, GpuSpan, LinearProduct, Operation } from "./operations.ts";
 import { packRows } from "./pack.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -47,7 +47,7 @@ export class WebGpuBackend implements Backend {
   readonly #device: GPUDevice;
   readonly #source: BufferSource;
   readonly #memory: Heap;
-  readonly #bank: Heap;
+  readonly #bank: Bank;
   readonly #slabs: Slabs;
   readonly #caches = new Set<GPUBuffer>();
   readonly #pipelines: Pipelines;
@@ -56,20 +56,25 @@ export class WebGpuBackend implements Backend {
   readonly #scratch: Scratch;
   readonly #planner: Planner;
   readonly #handles = new HandleRegistry();
+  readonly #weightless: boolean;
+  /** Told of every submission: for counting. */
+  onSubmit: ((dispatches: readonly Dispatch[]) => void) | undefined;
   #ops: Operation[] = [];
   #failure: TureenError | undefined;
   #disposed = false;
 
-  constructor({ device, description, packedDot }: OpenDevice) {
+  /** @param weightless matrices get their place, but are not read: for plans */
+  constructor({ device, description, packedDot }: OpenDevice, weightless = false) {
+    this.#weightless = weightless;
     const subgroups = device.features.has("subgroups" as GPUFeatureName);
     this.build = `${description || "unnamed GPU"}${subgroups ? ", subgroups" : ""}`;
     this.#device = device;
     this.#source = new BufferSource(device);
     this.#memory = new Heap(this.#source, "activations", MIB);
-    this.#bank = new Heap(this.#source, "adapters", MIB);
+    this.#bank = new Bank(this.#source);
     this.#slabs = new Slabs(this.#source, "weights");
     this.#pipelines = new Pipelines(device, { subgroups, packedDot });
-    this.#submitter = new Submitter(device, this.#pipelines, this.#memory, this.#bank);
+    this.#submitter = new Submitter(device, this.#pipelines, this.#memory);
     this.#scratch = new Scratch(this.#memory);
     this.#planner = new Planner(this.#list, this.#scratch);
     device.addEventListener("uncapturederror", (event) => {
@@ -118,11 +123,12 @@ export class WebGpuBackend implements Backend {
     checkFinite(`${name}.lora_A`, data.a, cols);
     checkFinite(`${name}.lora_B`, data.b, rank);
     const bias = data.bias && this.#createVector(`${name}.lora_B.bias`, data.bias);
-    const a = this.#packBank(data.a, rank, cols, type);
-    const b = this.#packBank(data.b, rows, rank, type);
+    const heap = this.#bank.heapOf(name);
+    const a = this.#packBank(heap, data.a, rank, cols, type);
+    const b = this.#packBank(heap, data.b, rows, rank, type);
     const nBytes =
       packedBytes(type, rank, cols) + packedBytes(type, rows, rank) + (bias ? rows * 4 : 0);
-    return this.#handles.add({ kind: "segment", rank, rows, cols, nBytes, type, a, b, bias });
+    return this.#handles.add({ kind: "segment", rank, rows, cols, nBytes, type, heap, a, b, bias });
   }
 
   createTensor(rows: number, cols: number): Tensor {
@@ -133,7 +139,8 @@ export class WebGpuBackend implements Backend {
     return tensor;
   }
 
-  createKvCache({ layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
+  /** Holds f32 for either type: a half is the least that `f16` promises. */
+  createKvCache({ type = "f32", layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
     this.#check();
     if (headDim > MAX_HEAD_DIM) {
       throw new TureenError("MODEL_UNSUPPORTED", "the heads are too wide for the WebGPU backend", {
@@ -156,6 +163,7 @@ export class WebGpuBackend implements Backend {
     const nBytes = size * layers;
     return this.#handles.add({
       kind: "kv-cache",
+      type,
       layers,
       kvHeads,
       headDim,
@@ -191,8 +199,8 @@ export class WebGpuBackend implements Backend {
         this.#freeParts(owned);
         break;
       case "segment":
-        this.#bank.free(owned.a * VEC4);
-        this.#bank.free(owned.b * VEC4);
+        owned.heap.free(owned.a * VEC4);
+        owned.heap.free(owned.b * VEC4);
         if (owned.bias !== undefined) this.#memory.free(owned.bias.at * 4);
         break;
       case "kv-cache":
@@ -332,6 +340,7 @@ export class WebGpuBackend implements Backend {
     this.#ops = [];
     this.#list.clear();
     this.#planner.plan(ops);
+    this.onSubmit?.(this.#list.dispatches);
     const mapped = this.#submitter.submit(this.#list, readBack);
     this.#scratch.release();
     return mapped;
@@ -398,7 +407,7 @@ export class WebGpuBackend implements Backend {
         const place = this.#slabs.allocate(packedBytes(type, n, cols));
         const part = { ...place, row0, rows: n };
         parts.push(part);
-        await this.#loadPart(source, type, part);
+        if (!this.#weightless) await this.#loadPart(source, type, part);
       }
       await this.#source.settle();
     } catch (error) {
@@ -432,12 +441,18 @@ export class WebGpuBackend implements Backend {
     for (const part of parts) this.#slabs.free(part);
   }
 
-  /** @returns address in vec4 of the bank's heap */
-  #packBank(values: Float32Array, rows: number, cols: number, type: WeightType): number {
-    const at = this.#bank.allocate(packedBytes(type, rows, cols), () => this.#flush());
+  /** @returns address in vec4 of the heap */
+  #packBank(
+    heap: Heap,
+    values: Float32Array,
+    rows: number,
+    cols: number,
+    type: WeightType,
+  ): number {
+    const at = heap.allocate(packedBytes(type, rows, cols), () => this.#flush());
     this.#flush();
     for (const { offset, bytes } of packRows(type, values, 0, rows, rows, cols)) {
-      this.#device.queue.writeBuffer(this.#bank.buffer, at + offset, bytes);
+      this.#device.queue.writeBuffer(heap.buffer, at + offset, bytes);
     }
     return at / VEC4;
   }

@@ -1,0 +1,152 @@
+// What the WebGPU backend would do for a model of a given shape, counted without weights and without a GPU: dispatches and bytes
+// per decoded token against the least there could be, and the buffers that it would allocate.
+import type { Matrix, MatrixSource, SoupEntry, WeightType } from "../backend/backend.ts";
+import type { Dispatch } from "../backend/webgpu/dispatch-list.ts";
+import {
+  createPlanDevice,
+  DEFAULT_LIMITS,
+  type PlanBuffer,
+  type PlanLimits,
+} from "../backend/webgpu/plan-device.ts";
+import { WebGpuBackend } from "../backend/webgpu/webgpu-backend.ts";
+import { listLinears, type ModelConfig } from "../model/config.ts";
+import { Decoder } from "../model/decoder.ts";
+import type { DecoderWeights, LayerWeights, LinearWeights } from "../model/weights.ts";
+
+export interface PlanOptions {
+  readonly type: WeightType;
+  /** Adapters on all linear layers of the decoder. */
+  readonly adapters: number;
+  readonly rank: number;
+  /** Tokens in the cache before the one that is planned. */
+  readonly position: number;
+  /** Positions of the cache. */
+  readonly contextLength: number;
+  /** Of the device. Default: what every device has. */
+  readonly limits?: PlanLimits;
+}
+
+export interface TokenPlan {
+  /** Of the last decoder layer; all are alike unless a slab ends in one. */
+  readonly dispatchesPerLayer: number;
+  readonly dispatches: number;
+  readonly submissions: number;
+  /** Weights, adapters and cache that the dispatches read. */
+  readonly bytes: number;
+  /** Every weight once, as packed; adapters without padding; the cache once; one row of the embedding. */
+  readonly leastBytes: number;
+  /** All that is allocated, largest first. */
+  readonly buffers: readonly PlanBuffer[];
+}
+
+/** Plans one decoded token. */
+export async function planToken(config: ModelConfig, options: PlanOptions): Promise<TokenPlan> {
+  const { type, position, limits = DEFAULT_LIMITS } = options;
+  const buffers = new Set<PlanBuffer>();
+  const device = createPlanDevice(limits, buffers);
+  const open = { device, description: "plan", software: false, packedDot: true };
+  const backend = new WebGpuBackend(open, true);
+  const weights = await loadNothing(backend, config, type);
+  const banks = loadAdapters(backend, config, options);
+  const decoder = new Decoder(backend, config, weights);
+  const cache = decoder.createCache(options.contextLength);
+  let submissions = 0;
+  let dispatches: readonly Dispatch[] = [];
+  backend.onSubmit = (list) => {
+    if (list.length === 0) return;
+    submissions++;
+    dispatches = [...list];
+  };
+  await decoder.forward([0], position, cache, banks, "last");
+  const adapterBytes = [...banks.values()]
+    .flat()
+    .reduce((sum, { segment: { rank, rows, cols } }) => {
+      const numbers = (rows: number, cols: number): number =>
+        type === "f32" ? 4 * rows * cols : rows * (cols + 4 * Math.ceil(cols / 32));
+      return sum + numbers(rank, cols) + numbers(rows, rank);
+    }, 0);
+  const { kvHeads, headDim, layers } = config;
+  const cacheBytes = 2 * 4 * (position + 1) * kvHeads * headDim * layers;
+  const row = weights.embedding.nBytes / weights.embedding.rows;
+  const plan = {
+    dispatchesPerLayer: countLayer(dispatches),
+    dispatches: dispatches.length,
+    submissions,
+    bytes: dispatches.reduce((sum, { bytes }) => sum + bytes, 0),
+    leastBytes: leastWeightBytes(weights) + adapterBytes + cacheBytes + row,
+    buffers: [...buffers].sort((a, b) => b.size - a.size),
+  };
+  decoder.dispose();
+  await backend.dispose();
+  return plan;
+}
+
+/** From one attention to the next. */
+function countLayer(dispatches: readonly Dispatch[]): number {
+  const marks = dispatches.flatMap(({ shader }, i) => (shader === "attention" ? [i] : []));
+  return marks.length < 2 ? dispatches.length : marks.at(-1)! - marks.at(-2)!;
+}
+
+/** Matrices that a token meets; the embedding only where it is the head as well. */
+function leastWeightBytes(weights: DecoderWeights): number {
+  return [...weights.linears.values()].reduce((sum, { matrix }) => sum + matrix.nBytes, 0);
+}
+
+async function loadNothing(
+  backend: WebGpuBackend,
+  config: ModelConfig,
+  type: WeightType,
+): Promise<DecoderWeights> {
+  const matrix = (name: string, rows: number, cols: number): Promise<Matrix> => {
+    const read = async (): Promise<Uint8Array> => new Uint8Array();
+    const source: MatrixSource = { name, rows, cols, dtype: "F32", read };
+    return backend.loadMatrix(source, type);
+  };
+  const vector = (n: number) => backend.loadVector("norm", new Float32Array(n));
+  const { vocabSize, hiddenSize } = config;
+  const embedding = await matrix("embedding", vocabSize, hiddenSize);
+  const linears = new Map<string, LinearWeights>();
+  for (const info of listLinears(config)) {
+    const { path, rows, cols, layer } = info;
+    const tied = layer < 0 && config.tieWordEmbeddings;
+    const own = tied ? embedding : await matrix(path, rows, cols);
+    const source = (): MatrixSource => {
+      throw new Error("a plan has no weights");
+    };
+    linears.set(path, { info, matrix: own, bias: undefined, source });
+  }
+  const layers = Array.from({ length: config.layers }, (_, layer): LayerWeights => {
+    const of = (name: string): LinearWeights => linears.get(`model.layers.${layer}.${name}`)!;
+    return {
+      attentionNorm: vector(hiddenSize),
+      qProj: of("self_attn.q_proj"),
+      kProj: of("self_attn.k_proj"),
+      vProj: of("self_attn.v_proj"),
+      oProj: of("self_attn.o_proj"),
+      mlpNorm: vector(hiddenSize),
+      gateProj: of("mlp.gate_proj"),
+      upProj: of("mlp.up_proj"),
+      downProj: of("mlp.down_proj"),
+    };
+  });
+  const norm = vector(hiddenSize);
+  const lmHead = linears.get("lm_head")!;
+  return { embedding, layers, norm, lmHead, linears, nBytes: 0, free: () => undefined };
+}
+
+function loadAdapters(
+  backend: WebGpuBackend,
+  config: ModelConfig,
+  { type, adapters, rank }: PlanOptions,
+): Map<string, SoupEntry[]> {
+  const banks = new Map<string, SoupEntry[]>();
+  for (let i = 0; i < adapters; i++) {
+    for (const { path, rows, cols, layer } of listLinears(config)) {
+      if (layer < 0) continue;
+      const [a, b] = [new Float32Array(rank * cols), new Float32Array(rows * rank)];
+      const segment = backend.loadSegment({ name: path, rank, rows, cols, a, b }, type);
+      banks.set(path, [...(banks.get(path) ?? []), { segment, m: 1 }]);
+    }
+  }
+  return banks;
+}
