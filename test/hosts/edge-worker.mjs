@@ -1,7 +1,7 @@
 // The parity program at the edge: wasm arrives as compiled modules, the kitchen as data.
 
 import * as tureen from "./dist/tureen.js";
-import { runParity } from "./parity.mjs";
+import { runParity, timeFirstToken } from "./parity.mjs";
 import baseline from "./wasm/baseline.wasm";
 import relaxed from "./wasm/relaxed.wasm";
 
@@ -23,11 +23,16 @@ async function open(path) {
 }
 
 export default {
-  async fetch() {
+  async fetch(request) {
     try {
+      const wasm = [baseline, relaxed];
+      if (new URL(request.url).searchParams.has("first-token")) {
+        const { first } = await timeFirstToken(tureen, open, { wasm });
+        return Response.json({ rows: [], first });
+      }
       const { default: bytes } = await import("./kitchen/soups/learned.json");
       const recipe = JSON.parse(new TextDecoder().decode(bytes));
-      const rows = await runParity(tureen, open, recipe, { wasm: [baseline, relaxed] });
+      const rows = await runParity(tureen, open, recipe, { wasm });
       return Response.json({ rows });
     } catch (error) {
       return Response.json({ failure: String(error?.stack ?? error) });

@@ -13,11 +13,15 @@ const PREFERENCES = [
   "network.connectivity-service.enabled",
 ];
 
-/** Opens a page in a new profile until `done` is settled, at most 150 seconds. */
+/**
+ * Opens a page in a new profile until `done` is settled, at most 150 seconds.
+ * @param look at its process before it ends
+ */
 export async function visitInFirefox<T>(
   program: string,
   url: string,
   done: Promise<T>,
+  look: (pid: number) => void = () => {},
 ): Promise<T> {
   const home = mkdtempSync(join(tmpdir(), "tureen-firefox-"));
   const preferences = PREFERENCES.map((name) => `user_pref("${name}", false);\n`).join("");
@@ -33,7 +37,9 @@ export async function visitInFirefox<T>(
   });
   const gone = exited.then(() => Promise.reject(new Error("Firefox ended")));
   try {
-    return await Promise.race([done, late, gone]);
+    const answer = await Promise.race([done, late, gone]);
+    look(firefox.pid!);
+    return answer;
   } finally {
     clearTimeout(timer);
     gone.catch(() => {});

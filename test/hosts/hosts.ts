@@ -17,6 +17,7 @@ import {
   WORKERD,
 } from "./binaries.ts";
 import { visitInFirefox } from "./firefox.ts";
+import { findDescendants, largest } from "./memory.ts";
 import { ISOLATION, STRICT_CSP, serveFiles } from "./server.ts";
 import { startWorkerd } from "./workerd.ts";
 
@@ -43,9 +44,14 @@ export interface ParityResult {
   readonly rows: readonly ParityRow[];
   /** From the start of the process, page or worker; undefined where the host's clock stands still. */
   readonly firstTokenMs?: number;
-  /** Of the process, in bytes, after the first token; at the edge, the most in the whole run. */
+  /** What computed the first token. */
+  readonly first?: { readonly build: string; readonly threads: number };
+  /** Of the process that computes, in bytes, at the end; of commands, after the first token. At the edge the most it ever was. */
   readonly memory?: number | undefined;
 }
+
+/** How much of the program to run. */
+export type Part = "all" | "first-token";
 
 export interface Host {
   readonly name: string;
@@ -55,7 +61,7 @@ export interface Host {
   readonly missing?: string | undefined;
   /** Most threads that the host can have, whatever it is asked for. */
   readonly threads: "one" | "many";
-  readonly run: () => Promise<ParityResult>;
+  readonly run: (part?: Part) => Promise<ParityResult>;
 }
 
 /** Node 20 has relaxed SIMD behind a flag. */
@@ -103,8 +109,8 @@ function command(
     required,
     threads: "many",
     missing: "missing" in program ? program.missing : undefined,
-    async run() {
-      const all = [...flags, join(ROOT, "test/hosts/command.mjs"), ...args];
+    async run(part = "all") {
+      const all = [...flags, join(ROOT, "test/hosts/command.mjs"), ...args, part];
       const { stdout } = await run(pathOf(program), all, { cwd: ROOT });
       return JSON.parse(stdout);
     },
@@ -117,15 +123,22 @@ function page(name: string, { isolated, worker }: { isolated: boolean; worker: b
     required: true,
     threads: isolated && worker ? "many" : "one",
     missing: "missing" in CHROMIUM ? CHROMIUM.missing : undefined,
-    run: () =>
+    run: (part = "all") =>
       withPage(
         isolated ? ISOLATION : {},
-        `page/index.html${worker ? "#worker" : ""}`,
+        `page/index.html?${part}${worker ? "#worker" : ""}`,
         async (tab) => {
-          return checkPage(await readResult(tab), isolated);
+          const result = checkPage(await readResult(tab), isolated);
+          return { ...result, memory: await rendererMemory(tab) };
         },
       ),
   };
+}
+
+async function rendererMemory(tab: Tab): Promise<number | undefined> {
+  const session = await tab.context().browser()!.newBrowserCDPSession();
+  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+  return largest(processInfo.filter(({ type }) => type === "renderer").map(({ id }) => id));
 }
 
 type PageAnswer = ParityResult & { failure?: string; isolated?: boolean };
@@ -142,7 +155,7 @@ function firefox(name: string, { isolated, worker }: { isolated: boolean; worker
     required: false,
     threads: isolated && worker ? "many" : "one",
     missing: "missing" in FIREFOX ? FIREFOX.missing : undefined,
-    async run() {
+    async run(part = "all") {
       let answer = (_body: string): void => {};
       const done = new Promise<string>((resolve) => {
         answer = resolve;
@@ -150,9 +163,12 @@ function firefox(name: string, { isolated, worker }: { isolated: boolean; worker
       const headers = { ...(isolated ? ISOLATION : {}), ...STRICT_CSP };
       const server = await serveFiles(PAGE_FOLDERS, headers, (body) => answer(body));
       try {
-        const url = `${server.url}page/index.html?post${worker ? "#worker" : ""}`;
-        const body = await visitInFirefox(pathOf(FIREFOX), url, done);
-        return checkPage(JSON.parse(body), isolated);
+        const url = `${server.url}page/index.html?post&${part}${worker ? "#worker" : ""}`;
+        let memory: number | undefined;
+        const body = await visitInFirefox(pathOf(FIREFOX), url, done, (pid) => {
+          memory = largest(findDescendants(pid, /-isForBrowser.* tab/));
+        });
+        return { ...checkPage(JSON.parse(body), isolated), memory };
       } finally {
         await server.close();
       }
@@ -226,17 +242,20 @@ function edge(): Host {
     required: true,
     threads: "one",
     missing: "missing" in WORKERD ? WORKERD.missing : undefined,
-    async run() {
+    async run(part = "all") {
+      const started = performance.now();
       const workerd = await startWorkerd(pathOf(WORKERD), edgeModules());
       try {
-        const response = await fetch(workerd.url);
-        const { rows, failure } = (await response.json()) as {
-          rows: ParityRow[];
+        const response = await fetch(`${workerd.url}?${part}`);
+        const { failure, ...result } = (await response.json()) as ParityResult & {
           failure?: string;
         };
+        // Its own clock stands still: from outside, the start of the process included.
+        const firstTokenMs = Math.round(performance.now() - started);
         if (failure !== undefined) throw new Error(failure);
         const megabytes = workerd.peakMemory();
-        return { rows, memory: megabytes === undefined ? undefined : megabytes * 2 ** 20 };
+        const memory = megabytes === undefined ? undefined : megabytes * 2 ** 20;
+        return part === "all" ? { ...result, memory } : { ...result, memory, firstTokenMs };
       } finally {
         await workerd.close();
       }

@@ -48,18 +48,21 @@ export async function runParity(tureen, open, recipe, more = {}) {
 }
 
 /**
- * @returns ms from the start of the process, page or worker to the first token: import, load, two adapters, prompt
+ * @param more options of `loadModel`
+ * @returns ms from the start of the process, page or worker to the first token: import, load, two adapters, prompt; and
+ *   what computed it
  */
-export async function timeFirstToken({ loadModel }, open) {
-  const model = await loadModel(await open("base"));
+export async function timeFirstToken({ loadModel }, open, more = {}) {
+  const model = await loadModel(await open("base"), more);
   for (const name of ["knowledge", "format"]) {
     await model.loadAdapter(await open(`adapters/${name}`), { name });
   }
   const soup = { knowledge: 1, format: 1 };
   for await (const _ of model.generate(PROMPT, { soup }).chunks()) break;
   const elapsed = performance.now();
+  const { build, threads } = model.info.backend;
   await model.dispose();
-  return Math.round(elapsed);
+  return { firstTokenMs: Math.round(elapsed), first: { build, threads } };
 }
 
 /** Hashes of all token ids, and of the bits of the logits at every position. */

@@ -7,13 +7,15 @@ function show(result) {
   element.id = "result";
   element.textContent = JSON.stringify(result);
   document.body.append(element);
-  if (location.search === "?post") fetch("/result", { method: "POST", body: element.textContent });
+  if (new URLSearchParams(location.search).has("post"))
+    fetch("/result", { method: "POST", body: element.textContent });
 }
 
 if (location.hash === "#worker") {
-  const worker = new Worker(new URL("./worker.mjs", import.meta.url), { type: "module" });
+  const script = new URL(`./worker.mjs${location.search}`, import.meta.url);
+  const worker = new Worker(script, { type: "module" });
   worker.onmessage = ({ data }) => show(data);
   worker.onerror = ({ message }) => show({ failure: message });
 } else {
-  show(await runHere());
+  show(await runHere(location.search));
 }

@@ -25,12 +25,14 @@ async function open(path) {
   return cache.get(path);
 }
 
-export async function runHere() {
+/** @param search of the page's address: with `first-token` it stops there */
+export async function runHere(search) {
   try {
     const recipe = await (await fetch("/kitchen/soups/learned.json")).json();
-    const firstTokenMs = await timeFirstToken(tureen, open);
-    const rows = await runParity(tureen, open, recipe);
-    return { rows, firstTokenMs, isolated: crossOriginIsolated };
+    const first = await timeFirstToken(tureen, open);
+    const isDone = new URLSearchParams(search).has("first-token");
+    const rows = isDone ? [] : await runParity(tureen, open, recipe);
+    return { rows, ...first, isolated: crossOriginIsolated };
   } catch (error) {
     return { failure: String(error?.stack ?? error) };
   }

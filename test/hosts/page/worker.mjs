@@ -1,3 +1,3 @@
 import { runHere } from "./run.mjs";
 
-postMessage(await runHere());
+postMessage(await runHere(location.search));
