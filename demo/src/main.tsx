@@ -13,6 +13,9 @@ const root = document.getElementById("app")!;
 root.replaceChildren();
 render(<App />, root);
 
+// Another link to this page, put into the address: its soup is another one.
+addEventListener("hashchange", () => location.reload());
+
 await openKitchen();
 if (kitchen.value !== undefined) await beginTasting(kitchen.value);
 await keepOffline(); // after the kitchen: both would fetch at once

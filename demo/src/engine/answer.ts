@@ -34,6 +34,7 @@ export class Answer {
       try {
         await this.#write(model, text, question, soup, signal);
       } catch (error) {
+        if (signal.aborted) return;
         this.problem.value = error;
         this.state.value = EMPTY;
       }

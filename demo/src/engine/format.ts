@@ -1,7 +1,7 @@
-// Numbers as people read them.
+// Numbers as people read them. A unit stays with its number.
 
 export function formatBytes(nBytes: number): string {
-  if (nBytes < 1000) return `${nBytes} B`;
+  if (nBytes < 1000) return `${nBytes}\u00a0B`;
   const units = ["kB", "MB", "GB"];
   let value = nBytes / 1000;
   let unit = 0;
@@ -9,17 +9,17 @@ export function formatBytes(nBytes: number): string {
     value /= 1000;
     unit++;
   }
-  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)}\u00a0${units[unit]}`;
 }
 
 export function formatMs(ms: number): string {
-  if (ms >= 10_000) return `${Math.round(ms / 1000)} s`;
-  if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
-  return ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
+  if (ms >= 10_000) return `${Math.round(ms / 1000)}\u00a0s`;
+  if (ms >= 1000) return `${(ms / 1000).toFixed(1)}\u00a0s`;
+  return ms < 10 ? `${ms.toFixed(1)}\u00a0ms` : `${Math.round(ms)}\u00a0ms`;
 }
 
 export function formatMicroseconds(us: number): string {
-  return us < 10 ? `${us.toFixed(1)} µs` : `${Math.round(us)} µs`;
+  return us < 10 ? `${us.toFixed(1)}\u00a0µs` : `${Math.round(us)}\u00a0µs`;
 }
 
 export function formatWeight(weight: number): string {
@@ -31,5 +31,5 @@ export function formatRate(perSecond: number): string {
 }
 
 export function percent(part: number, whole: number): string {
-  return `${((100 * part) / Math.max(1, whole)).toFixed(0)} %`;
+  return `${((100 * part) / Math.max(1, whole)).toFixed(0)}\u00a0%`;
 }

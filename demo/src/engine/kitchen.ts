@@ -18,6 +18,8 @@ export interface Kitchen {
   readonly questions: readonly Question[];
   /** `soups/learned.json`. */
   readonly learned: string;
+  /** How many compute. */
+  readonly threads: number;
   /** From opening the page until everything was loaded, in ms. */
   readonly readyMs: number;
 }
@@ -32,7 +34,8 @@ export async function openKitchen(): Promise<void> {
     const files = await fetchKitchen((progress) => {
       kitchenProgress.value = progress;
     });
-    const model = await loadKitchenModel(worker, files);
+    // A model this small is quickest there, and learning and the check of bits need it.
+    const model = await loadKitchenModel(worker, files, { backend: "wasm" });
     const blend = await Blend.create(model, uniform(ADAPTERS));
     kitchen.value = {
       worker,
@@ -41,6 +44,7 @@ export async function openKitchen(): Promise<void> {
       blend,
       questions: JSON.parse(await files.get("questions.json")!.text()),
       learned: await files.get("soups/learned.json")!.text(),
+      threads: (await model.info).backend.threads,
       readyMs: performance.now(),
     };
   } catch (error) {

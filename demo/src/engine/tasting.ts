@@ -85,12 +85,12 @@ export function reweighted(): Promise<void> {
 async function serve(): Promise<void> {
   const { blend } = kitchen.value!;
   tastingProblem.value = undefined;
+  cooks.soup.stop();
   const recipe = findPreset(method.value)?.merge;
   if (recipe !== undefined) return merging.run(() => serveMerged(recipe));
   merging.stop();
   merged.value = undefined;
   served.value = blend.soup;
-  cooks.soup.stop();
   await blend.time(); // while the worker has nothing else to do
   await askSoup();
 }

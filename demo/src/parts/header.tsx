@@ -15,6 +15,11 @@ export function scrollTo(id: string): void {
   target?.focus({ preventScroll: true });
 }
 
+function describe(threads: number | undefined): string {
+  if (threads === undefined) return "Opening the kitchen…";
+  return `Runs in this page, on ${threads === 1 ? "one thread" : `${threads} threads`}`;
+}
+
 export function Header() {
   return (
     <header class="header">
@@ -37,7 +42,7 @@ export function Header() {
         </ul>
       </nav>
       <p class="status" role="status">
-        {kitchen.value === undefined ? "Opening the kitchen…" : "Runs in this page"}
+        {describe(kitchen.value?.threads)}
       </p>
     </header>
   );

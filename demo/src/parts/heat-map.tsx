@@ -116,7 +116,11 @@ export function HeatMap({ info, label, tone, weights, onChange }: Props) {
   return (
     <figure class="heat" data-tone={tone} data-live={onChange !== undefined ? "" : undefined}>
       <figcaption>
-        <b>{label}</b> <span class="note">{describe(row, column)}</span>
+        <b>{label}</b>
+        <span class="scale note" aria-hidden="true">
+          0 <i /> {FULL}
+        </span>
+        <span class="note">{describe(row, column)}</span>
       </figcaption>
       <table
         class="heat-grid"

@@ -84,7 +84,7 @@ function Loaded({ loaded }: { readonly loaded: GuestModel }) {
         <span class="note">
           {info.config.layers} layers, {formatBytes(info.weightBytes)} as {info.weightType},{" "}
           {backend.name} {backend.build}, {backend.threads}{" "}
-          {backend.threads === 1 ? "thread" : "threads"}
+          {backend.threads === 1 ? "thread" : "threads"} ({backend.reason})
         </span>
       </p>
       {blend.adapters.value.map(({ name }, i) => {

@@ -109,8 +109,8 @@ function Seasoning({ kitchen }: { readonly kitchen: Kitchen }) {
             ))}
           </div>
           <p class="note">
-            Linear layers down, decoder layers across, 0 to 2. Drag a cell sideways, or a heading
-            for its whole row or column; with the keyboard, arrows move and + and − change.
+            Linear layers down, decoder layers across. Drag a cell sideways, or a heading for its
+            whole row or column; with the keyboard, arrows move and + and − change.
           </p>
           <div class="buttons">
             <button type="button" onClick={() => void choose("uniform")}>
