@@ -39,7 +39,8 @@ export class Notebook {
  * @param {string} where for messages
  * @param {readonly { name: string, rounds?: number, start: () => Promise<object> }[]} contenders
  * @param {number} rounds that count; one more comes before
- * @param {(engine: object, contender: object, add: (key: object, value: number) => void) => Promise<void>} round
+ * @param {(engine: object, contender: object, add: (key: object, value: number) => void, number: number) => Promise<void>} round
+ *   `number` 0 is the one that does not count
  */
 export async function measureInTurn(notebook, where, contenders, rounds, round) {
   const engines = new Map();
@@ -60,7 +61,7 @@ export async function measureInTurn(notebook, where, contenders, rounds, round) 
       const add = (key, value) => {
         if (number > 0) notebook.add({ contender: contender.name, ...key }, value);
       };
-      await withinLimit(round(engine, contender, add));
+      await withinLimit(round(engine, contender, add, number));
     } catch (error) {
       notebook.fail(contender.name, where, error);
       engines.delete(contender);
