@@ -27,7 +27,7 @@ export interface PlanOptions {
 }
 
 export interface TokenPlan {
-  /** Of the last decoder layer; all are alike unless a slab ends in one. */
+  /** Of the layer that has most. */
   readonly dispatchesPerLayer: number;
   readonly dispatches: number;
   readonly submissions: number;
@@ -81,10 +81,10 @@ export async function planToken(config: ModelConfig, options: PlanOptions): Prom
   return plan;
 }
 
-/** From one attention to the next. */
+/** Most from one attention to the next. */
 function countLayer(dispatches: readonly Dispatch[]): number {
   const marks = dispatches.flatMap(({ shader }, i) => (shader === "attention" ? [i] : []));
-  return marks.length < 2 ? dispatches.length : marks.at(-1)! - marks.at(-2)!;
+  return Math.max(...marks.slice(1).map((mark, i) => mark - marks[i]!));
 }
 
 /** Matrices that a token meets; the embedding only where it is the head as well. */

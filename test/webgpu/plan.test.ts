@@ -8,7 +8,7 @@ import { parseModelConfig } from "../../src/model/config.ts";
 const MIB = 2 ** 20;
 const configOf = (shape: string) => parseModelConfig(PLAN_SHAPES[shape], undefined, shape);
 
-describe.each(["SmolLM2-135M", "Llama-3.2-1B"])("a token of %s at q4", (shape) => {
+describe.each(Object.keys(PLAN_SHAPES))("a token of %s at q4", (shape) => {
   test.each([
     [0, 0],
     [2, 0],
@@ -21,7 +21,7 @@ describe.each(["SmolLM2-135M", "Llama-3.2-1B"])("a token of %s at q4", (shape) =
       const plan = await planToken(configOf(shape), options);
       const { layers } = configOf(shape);
       expect(plan.dispatchesPerLayer).toBeLessThanOrEqual(8);
-      expect(plan.dispatches).toBeLessThanOrEqual(8 * layers + 12); // embedding, head; one more where a slab ends within a layer
+      expect(plan.dispatches).toBeLessThanOrEqual(8 * layers + 4); // embedding and head, each in one part or two
       expect(plan.submissions).toBe(1);
       expect(plan.bytes).toBeGreaterThanOrEqual(plan.leastBytes);
       expect(plan.bytes).toBeLessThanOrEqual(1.05 * plan.leastBytes);
@@ -31,8 +31,8 @@ describe.each(["SmolLM2-135M", "Llama-3.2-1B"])("a token of %s at q4", (shape) =
 
 describe("models larger than any binding", () => {
   test.each([
-    ["Llama-2-7B", 7.2e9, 7.7e9], // 5.0 GB of weights, 2.1 of cache, 0.14 of adapters
-    ["Llama-3.2-3B", 2.8e9, 3.2e9], // 2.4, 0.5, 0.08
+    ["Llama-2-7B", 7.2e9, 8.6e9], // 5.0 GB of weights, 2.1 of cache, 0.14 of adapters
+    ["Llama-3.2-3B", 2.8e9, 3.5e9], // 2.4, 0.5, 0.08
   ])(
     "%s at q4 with two adapters fits a device with the least limits",
     async (shape, least, most) => {

@@ -166,15 +166,22 @@ export class Slabs {
     return [...this.#slabs.values()].reduce((sum, { used }) => sum + used, 0);
   }
 
-  /** @throws TureenError `OUT_OF_MEMORY` */
-  allocate(nBytes: number): Place {
+  /**
+   * @param room bytes that must be free there, so that what comes next can follow
+   * @param beside the slab to try first, for what comes next
+   * @throws TureenError `OUT_OF_MEMORY`
+   */
+  allocate(nBytes: number, room: number = nBytes, beside?: GPUBuffer): Place {
+    const near = beside && this.#slabs.get(beside)?.allocate(nBytes);
+    if (beside !== undefined && near !== undefined) return { buffer: beside, offset: near };
+    const needed = room <= this.limit ? room : nBytes;
     for (const [buffer, regions] of this.#slabs) {
-      const offset = regions.allocate(nBytes);
+      const offset = regions.allocate(nBytes, needed);
       if (offset !== undefined) return { buffer, offset };
     }
     // Each a quarter of all before it: few for a large model, and little is left over.
     const total = [...this.#slabs.values()].reduce((sum, { capacity }) => sum + capacity, 0);
-    const wanted = Math.max(Math.ceil(nBytes / ALIGN) * ALIGN, 8 * MIB, total / 4);
+    const wanted = Math.max(needed, 8 * MIB, total / 4);
     const size = Math.min(Math.ceil(wanted / ALIGN) * ALIGN, this.limit);
     const label = `${this.#label} ${this.#slabs.size}`;
     const buffer = this.#source.create(label, size, GPU_STORAGE | GPU_COPY_DST | GPU_COPY_SRC);

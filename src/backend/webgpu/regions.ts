@@ -27,10 +27,13 @@ export class Regions {
     this.#release(start, capacity);
   }
 
-  /** Address of `size` units, or undefined if no gap is large enough. */
-  allocate(size: number): number | undefined {
+  /**
+   * Address of `size` units, or undefined if no gap is large enough.
+   * @param room units that the gap must have
+   */
+  allocate(size: number, room: number = size): number | undefined {
     const needed = Math.max(1, Math.ceil(size / this.#align)) * this.#align;
-    const index = this.#gaps.findIndex(({ start, end }) => end - start >= needed);
+    const index = this.#gaps.findIndex(({ start, end }) => end - start >= Math.max(needed, room));
     const gap = this.#gaps[index];
     if (gap === undefined) return undefined;
     const at = gap.start;

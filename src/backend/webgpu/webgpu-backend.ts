@@ -26,7 +26,7 @@ import type { OpenDevice } from "./device.ts";
 import { type Dispatch, DispatchList } from "./dispatch-list.ts";
 import { type GpuMatrix, type GpuVector, HandleRegistry, type MatrixPart } from "./handles.ts";
 import { packedBytes, rowsWithin, VEC4 } from "./layout.ts";
-import { Bank, BufferSource, GPU_STORAGE, Heap, Slabs } from "./memory.ts";
+import { Bank, BufferSource, GPU_STORAGE, Heap, type Place, Slabs } from "./memory.ts";
 import type { ActiveSegment, GpuSpan, LinearProduct, Operation } from "./operations.ts";
 import { packRows } from "./pack.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -57,6 +57,7 @@ export class WebGpuBackend implements Backend {
   readonly #planner: Planner;
   readonly #handles = new HandleRegistry();
   readonly #weightless: boolean;
+  #lastPart: { rows: number; cols: number; buffer: GPUBuffer } | undefined;
   /** Told of every submission: for counting. */
   onSubmit: ((dispatches: readonly Dispatch[]) => void) | undefined;
   #ops: Operation[] = [];
@@ -404,7 +405,7 @@ export class WebGpuBackend implements Backend {
     try {
       for (let row0 = 0; row0 < rows; row0 += most) {
         const n = Math.min(most, rows - row0);
-        const place = this.#slabs.allocate(packedBytes(type, n, cols));
+        const place = this.#placePart(type, n, cols);
         const part = { ...place, row0, rows: n };
         parts.push(part);
         if (!this.#weightless) await this.#loadPart(source, type, part);
@@ -415,6 +416,21 @@ export class WebGpuBackend implements Backend {
       throw error;
     }
     return parts;
+  }
+
+  /**
+   * Products with one input (q, k, v; gate, up) are one dispatch if their weights share a slab. They are loaded one after another,
+   * none larger than the first: so the first looks for room for all, and the others follow it.
+   */
+  #placePart(type: WeightType, rows: number, cols: number): Place {
+    const nBytes = packedBytes(type, rows, cols);
+    const last = this.#lastPart;
+    const follows = last !== undefined && last.cols === cols && rows <= last.rows;
+    const count = rows > cols ? 2 : 3; // gate and up are tall, q, k and v are not
+    const room = follows ? nBytes : count * (nBytes + 256);
+    const place = this.#slabs.allocate(nBytes, room, follows ? last.buffer : undefined);
+    this.#lastPart = { rows, cols, buffer: place.buffer };
+    return place;
   }
 
   async #loadPart(source: MatrixSource, type: WeightType, part: MatrixPart): Promise<void> {
