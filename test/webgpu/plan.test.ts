@@ -21,7 +21,7 @@ describe.each(Object.keys(PLAN_SHAPES))("a token of %s at q4", (shape) => {
       const plan = await planToken(configOf(shape), options);
       const { layers } = configOf(shape);
       expect(plan.dispatchesPerLayer).toBeLessThanOrEqual(8);
-      expect(plan.dispatches).toBeLessThanOrEqual(8 * layers + 4); // embedding and head, each in one part or two
+      expect(plan.dispatches).toBeLessThanOrEqual(8 * layers + 6); // embedding and head, in up to three parts
       expect(plan.submissions).toBe(1);
       expect(plan.bytes).toBeGreaterThanOrEqual(plan.leastBytes);
       expect(plan.bytes).toBeLessThanOrEqual(1.05 * plan.leastBytes);
