@@ -52,6 +52,18 @@ async function output(program: string, args: readonly string[], folder: string):
   return (await run(program, args, { cwd: join(home, folder) })).stdout.trim();
 }
 
+/** Neighbours that a module of a folder imports, and theirs. */
+function importsOf(path: string, found: Set<string> = new Set()): Set<string> {
+  for (const [, name] of readFileSync(path, "utf8").matchAll(
+    /(?:from|import)\s*"\.\/([\w.-]+)"/g,
+  )) {
+    if (found.has(name!)) continue;
+    found.add(name!);
+    importsOf(join(path, "..", name!), found);
+  }
+  return found;
+}
+
 /** Opens a page and returns what it answered, with the backend that did. */
 async function visit(url: string): Promise<{ answer: string; build: string }> {
   const browser = await launchChromium();
@@ -155,14 +167,16 @@ describe("programs that installed the package", () => {
 
   consumer("vite build", CHROMIUM, async () => {
     await build({ root: join(home, "vite"), configFile: false, logLevel: "silent", base: "./" });
-    const folders = { "/": join(home, "vite/dist") };
-    for (const [headers, build] of [
-      [{ ...ISOLATION, ...STRICT_CSP }, "relaxed-threads"],
-      [STRICT_CSP, "relaxed"],
+    const dist = join(home, "vite/dist");
+    for (const [path, headers, build] of [
+      ["/", { ...ISOLATION, ...STRICT_CSP }, "relaxed-threads"],
+      ["/", STRICT_CSP, "relaxed"],
+      ["/user/project/", STRICT_CSP, "relaxed"], // as on GitHub Pages
     ] as const) {
-      const server = await serveFiles(folders, headers);
+      const server = await serveFiles({ [path]: dist }, headers);
       try {
-        expect(await visit(`${server.url}index.html`)).toEqual({ answer: ANSWER, build });
+        const url = new URL(`${path}index.html`, server.url).href;
+        expect(await visit(url), path).toEqual({ answer: ANSWER, build });
       } finally {
         await server.close();
       }
@@ -186,11 +200,39 @@ describe("programs that installed the package", () => {
   });
 
   consumer("plain-html", CHROMIUM, async () => {
-    const folders = {
-      "/node_modules/": join(home, "node_modules"),
-      "/kitchen/": join(home, "node_modules/tureen/demo/kitchen"),
-      "/": join(home, "plain-html"),
-    };
+    for (const path of ["/", "/user/project/"]) {
+      const folders = {
+        [`${path}node_modules/`]: join(home, "node_modules"),
+        [`${path}kitchen/`]: join(home, "node_modules/tureen/demo/kitchen"),
+        [path]: join(home, "plain-html"),
+      };
+      const server = await serveFiles(folders, { ...ISOLATION, ...STRICT_CSP });
+      try {
+        const seen = await visit(new URL(`${path}index.html`, server.url).href);
+        expect(seen, path).toEqual({ answer: ANSWER, build: "relaxed-threads" });
+      } finally {
+        await server.close();
+      }
+    }
+  });
+
+  consumer("plain-html, with the worker at an address of its own", CHROMIUM, async () => {
+    const page = join(home, "plain-url");
+    cpSync(join(home, "plain-html"), page, { recursive: true });
+    const browser = join(home, "node_modules/tureen/dist/browser");
+    const main = readFileSync(join(page, "main.js"), "utf8")
+      .replace("./node_modules/tureen/dist/browser/", "./client/")
+      .replace("createTureenWorker()", 'createTureenWorker({ url: "/engine/worker.js" })');
+    writeFileSync(join(page, "main.js"), main);
+    cpSync(join(browser, "worker-client.js"), join(page, "client/worker-client.js"));
+    for (const file of readdirSync(browser).filter((name) => name.endsWith(".js"))) {
+      cpSync(join(browser, file), join(page, "engine", file));
+    }
+    for (const file of importsOf(join(browser, "worker-client.js"))) {
+      cpSync(join(browser, file), join(page, "client", file));
+    }
+    const kitchen = join(home, "node_modules/tureen/demo/kitchen");
+    const folders = { "/kitchen/": kitchen, "/": page };
     const server = await serveFiles(folders, { ...ISOLATION, ...STRICT_CSP });
     try {
       const seen = await visit(`${server.url}index.html`);

@@ -70,3 +70,20 @@ test("a page that leaves the engine to a worker loads at most 5 kB itself", asyn
   );
   expect(gzipSync(client!.code, { level: 9 }).length).toBeLessThanOrEqual(5_000);
 });
+
+test("nothing of Node is imported on the way to a browser", async () => {
+  const chunks = await bundle(`export * from "${ROOT}/dist/index.js";`);
+  const outside = chunks.flatMap(({ imports, dynamicImports }) => [...imports, ...dynamicImports]);
+  const own = new Set(chunks.map(({ fileName }) => fileName));
+  expect(outside.filter((name) => !own.has(name))).toEqual([]);
+  expect(chunks.filter(({ code }) => /(from|import\()\s*["']node:/.test(code))).toEqual([]);
+});
+
+test("what is not used is left out", async () => {
+  const all = needed(await bundle(`export * from "${ROOT}/dist/index.js";`));
+  const one = needed(await bundle(`export { parseRecipe } from "${ROOT}/dist/index.js";`));
+  const size = (chunks: readonly Rolldown.OutputChunk[]) =>
+    chunks.reduce((sum, { code }) => sum + code.length, 0);
+  // A recipe needs its parser, and the library that checks data.
+  expect(size(one)).toBeLessThan(size(all) / 10);
+});

@@ -1,4 +1,4 @@
-import { createTureenWorker } from "/node_modules/tureen/dist/browser/worker-client.js";
+import { createTureenWorker } from "./node_modules/tureen/dist/browser/worker-client.js";
 
 const worker = createTureenWorker();
 const model = await worker.loadModel(new URL("kitchen/base", document.baseURI));
