@@ -12,9 +12,15 @@ const run = promisify(execFile);
 const script = fileURLToPath(new URL("worker-command.mjs", import.meta.url));
 
 // biome-ignore lint/suspicious/noExplicitAny: the story's own answer
-async function inCommand(program: Program, flags: string[] = []): Promise<any> {
+type Story = any;
+
+async function inCommand(
+  program: Program,
+  flags: string[] = [],
+  args: string[] = [],
+): Promise<Story> {
   if ("missing" in program) throw new Error(program.missing);
-  const { stdout } = await run(program.path, [...flags, script], {
+  const { stdout } = await run(program.path, [...flags, script, ...args], {
     cwd: fileURLToPath(new URL("../..", import.meta.url)),
   });
   return JSON.parse(stdout);
@@ -26,6 +32,12 @@ const HOSTS = [
     name: "Deno",
     program: DENO,
     run: (it: Program) => inCommand(it, ["run", "--allow-read"]),
+    threads: true,
+  },
+  {
+    name: "Deno, TypeScript sources",
+    program: DENO,
+    run: (it: Program) => inCommand(it, ["run", "--allow-read", "--no-check"], ["sources"]),
     threads: true,
   },
   { name: "Bun", program: BUN, run: inCommand, threads: true },

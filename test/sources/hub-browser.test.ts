@@ -25,8 +25,11 @@ globalThis.load = async (options) => {
   const files = await openHub(reference, options, { rangeBytes: 1 << 20 });
   const config = await files.open("config.json");
   if (config.size !== 2) throw new Error("another config");
-  const source = await files.open("model.safetensors");
+  const source = await files.open("model.safetensors", { early: true });
+  const beginning = await source.read(0, 1000); // before the rest is there
   const bytes = await source.read(0, source.size);
+  await source.settle();
+  if (beginning.some((byte, i) => byte !== bytes[i])) throw new Error("another beginning");
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   const sha = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   return { size: source.size, sha };

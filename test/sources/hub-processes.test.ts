@@ -1,12 +1,12 @@
 // Several loaders at once, in one process and in several, on every host with a disk; and one that is killed.
 import { spawn } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "vite";
 import { describe, expect, test } from "vitest";
 import { parseHubReference } from "../../src/sources/hub-reference.ts";
 import { BUN, DENO, NODE_22, NODE_24, type Program } from "../hosts/binaries.ts";
-import { blobs, cacheDir, hub, open, read, useHub, weights } from "./hub-fixture.ts";
+import { blobs, cacheDir, folder, hub, open, read, useHub, weights } from "./hub-fixture.ts";
 import { etagOf } from "./hub-mock.ts";
 
 useHub();
@@ -126,7 +126,12 @@ describe.each(HOSTS)("$name", (host) => {
     expect(blobs()).toEqual([etagOf(weights)]);
     const files = await open({ hub: { offline: true } });
     expect((await read(files, "model.safetensors"))?.equals(weights.content)).toBe(true);
+    const blob = join(folder(), "blobs", etagOf(weights));
+    utimesSync(blob, 1, 1);
     expect(await (await loadElsewhere(host)).code).toBe(0);
     expect(hub.sent).toBe(weights.content.length);
+    // Marked as used, for limits of the cache.
+    expect(Date.now() - statSync(blob).atimeMs).toBeLessThan(60_000);
+    expect(statSync(blob).mtimeMs).toBe(1000);
   });
 });
