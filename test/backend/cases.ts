@@ -224,6 +224,17 @@ function linearBatches(type: WeightType): LinearShape[] {
     { ...shape, n: 1, bank: [{ rank: 8, m: [0.7] }] },
     { ...shape, n: 4, bank: [{ rank: 8, m: [2, 2, 2, 2, 9, 9] }] }, // more numbers than rows
     { ...shape, n: 5, bank: [{ rank: 8, m: [0, 0, 0, 0, 0], bias: true }], bias: true },
+    // no m is 0: blends of the same adapters
+    { ...shape, n: 2, bank: [{ rank: 16, m: [1, 2] }], outputs: 2 },
+    {
+      ...shape,
+      n: 9,
+      bank: [
+        { rank: 5, m: [1, 2, 3, 4, 5, 6, 7, 8, 9] },
+        { rank: 7, m: [0, 0, 0, 0, 0, 0, 0, 0, 0] },
+        { rank: 40, m: [3, 3, 3, 1, 1, 1, 1, 1, 1] },
+      ],
+    },
     {
       ...shape,
       n: 8,

@@ -183,41 +183,54 @@ describe.each(backendsAndGpu)("backend $name", ({ name, create, unavailable }) =
     operands.free();
   });
 
-  test.each(WEIGHT_TYPES)("linear %s with m per row gives each row its own bits", async (type) => {
-    const [rows, cols, n] = [45, 70, 11];
-    const operands = new Operands(backend);
-    const weight = await operands.matrix(randomValues(rows * cols, 1), rows, cols, type);
-    const x = await operands.tensor(randomValues(n * cols, 2), n, cols);
-    const segments = [16, 5].map((rank, i) => {
-      const [a, b] = [randomValues(rank * cols, 3 + i), randomValues(rows * rank, 5 + i)];
-      const bias = i === 0 ? undefined : randomValues(rows, 7);
-      return operands.keep(
-        backend.loadSegment({ name: "test.lora", rank, rows, cols, a, b, bias }, type),
-      );
-    });
-    const numbers = [
-      [1, 1, 1, 1, 1, 0, 0, 0.5, 2, 2, 0],
-      [0, 3, 3, 3, 3, 3, 0, 0.5, 2, 2, 0],
-    ];
-    const largestM = [16, 5].map((rank) => ({ rank, m: 3 }));
-    const bankOf = (m: (i: number) => BankEntry["m"]): BankEntry[] =>
-      segments.map((segment, i) => ({ segment, m: m(i) }));
-    const batch = await operands.out(n, rows);
-    backend.linear(x, n, [{ out: batch, weight, bank: bankOf((i) => numbers[i]!) }]);
-    const together = await operands.result(batch, n);
-    for (let row = 0; row < n; row++) {
-      const out = await operands.out(1, rows);
-      // rows whose m is 0 as if the segment were not there
-      const bank = bankOf((i) => numbers[i]![row]!).filter(({ m }) => m !== 0);
-      backend.linear(x, 1, [{ out, weight, bank }], row);
-      const alone = await operands.result(out, 1);
-      const own = together.slice(row * rows, (row + 1) * rows);
-      // WebGPU sums a row and many rows in different orders
-      if (name !== "webgpu") expectSameBits(own, alone, `row ${row}`);
-      else expectClose(own, alone, 2 * linearBound({ type, rows, cols, n: 1, bank: largestM })());
-    }
-    operands.free();
-  });
+  const someZeros = [
+    [1, 1, 1, 1, 1, 0, 0, 0.5, 2, 2, 0],
+    [0, 3, 3, 3, 3, 3, 0, 0.5, 2, 2, 0],
+  ];
+  const noZeros = [
+    [1, 1, 1, 1, 1, 7, 8, 0.5, 2, 2, 1],
+    [6, 3, 3, 3, 3, 3, 9, 0.5, 2, 2, 1],
+  ];
+  const rowCases = WEIGHT_TYPES.flatMap((type) =>
+    [true, false].flatMap((bias) => [
+      { type, what: "some zeros", numbers: someZeros, bias },
+      { type, what: "no zeros", numbers: noZeros, bias },
+    ]),
+  );
+  test.each(rowCases)(
+    "linear $type with m per row gives each row its own bits: $what, bias $bias",
+    async ({ type, numbers, bias: hasBias }) => {
+      const [rows, cols, n] = [45, 70, 11];
+      const operands = new Operands(backend);
+      const weight = await operands.matrix(randomValues(rows * cols, 1), rows, cols, type);
+      const x = await operands.tensor(randomValues(n * cols, 2), n, cols);
+      const segments = [16, 5].map((rank, i) => {
+        const [a, b] = [randomValues(rank * cols, 3 + i), randomValues(rows * rank, 5 + i)];
+        const bias = i === 0 || !hasBias ? undefined : randomValues(rows, 7);
+        return operands.keep(
+          backend.loadSegment({ name: "test.lora", rank, rows, cols, a, b, bias }, type),
+        );
+      });
+      const largestM = [16, 5].map((rank) => ({ rank, m: 9 }));
+      const bankOf = (m: (i: number) => BankEntry["m"]): BankEntry[] =>
+        segments.map((segment, i) => ({ segment, m: m(i) }));
+      const batch = await operands.out(n, rows);
+      backend.linear(x, n, [{ out: batch, weight, bank: bankOf((i) => numbers[i]!) }]);
+      const together = await operands.result(batch, n);
+      for (let row = 0; row < n; row++) {
+        const out = await operands.out(1, rows);
+        // rows whose m is 0 as if the segment were not there
+        const bank = bankOf((i) => numbers[i]![row]!).filter(({ m }) => m !== 0);
+        backend.linear(x, 1, [{ out, weight, bank }], row);
+        const alone = await operands.result(out, 1);
+        const own = together.slice(row * rows, (row + 1) * rows);
+        // WebGPU sums a row and many rows in different orders
+        if (name !== "webgpu") expectSameBits(own, alone, `row ${row}`);
+        else expectClose(own, alone, 2 * linearBound({ type, rows, cols, n: 1, bank: largestM })());
+      }
+      operands.free();
+    },
+  );
 
   test.each([
     ["F32", "q8", Number.NaN],

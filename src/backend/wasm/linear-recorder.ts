@@ -6,7 +6,8 @@
 // Threads meet after each step. The bank reads the packed input that is there already: no extra pass over the activations.
 //
 // Where m is given per row, the rows fall into *groups* in which every segment has one m. A group goes through steps 1 to 4 as a
-// call of its own would, so it gets the same bits; only W x is taken over all rows at once, which is what a batch is for.
+// call of its own would, so it gets the same bits; only W x is taken over all rows at once, which is what a batch is for. Where
+// no m is 0, as in blends of the same adapters, steps 3 and 4 take all rows at once, too: only h = m (A x) differs by group.
 import type { LinearOutput, Tensor, WeightType } from "../backend.ts";
 import { requireBeside } from "./checks.ts";
 import { type CommandList, Mode, Op } from "./commands.ts";
@@ -30,6 +31,8 @@ interface ActiveSegment {
   /** The group. */
   row: number;
   n: number;
+  /** Rows from `row` on that steps 3 and 4 take; 0 if the segment's first group takes them. */
+  taken: number;
   /** h [n, rank] f32 */
   h: number;
   packed: number;
@@ -174,10 +177,10 @@ export class LinearRecorder {
   /** Step 3. */
   #packRanks(): void {
     for (let i = 0; i < this.#active; i++) {
-      const { segment, h, packed, n } = this.#segment(i);
-      if (packed === h) continue;
+      const { segment, h, packed, taken } = this.#segment(i);
+      if (packed === h || taken === 0) continue;
       const type = this.#panelType(segment.b.type);
-      this.#commands.push(Op.pack[type], packed, h, segment.rank, n, segment.rank);
+      this.#commands.push(Op.pack[type], packed, h, segment.rank, taken, segment.rank);
       this.#commands.joinNext();
     }
     this.#commands.meet();
@@ -186,13 +189,14 @@ export class LinearRecorder {
   /** Step 4. Products into one group of one output are split over threads alike, so no thread waits for another's rows. */
   #recordBanks(): void {
     for (let i = 0; i < this.#active; i++) {
-      const { segment, m, out, packed, row, n } = this.#segment(i);
+      const { segment, m, out, packed, row, taken } = this.#segment(i);
+      if (taken === 0) continue;
       const to = this.#handles.get(out).offset + row * out.cols * 4;
       const tokenBytes = panelBytes(this.#panelType(segment.b.type), segment.rank);
-      this.#product(to, out.cols, segment.b, packed, tokenBytes, n, 0, Mode.continue, 1);
+      this.#product(to, out.cols, segment.b, packed, tokenBytes, taken, 0, Mode.continue, 1);
       if (segment.bias !== undefined) {
         this.#commands.meet();
-        this.#commands.push(Op.addBias, to, out.cols, segment.bias.offset, n, segment.rows);
+        this.#commands.push(Op.addBias, to, out.cols, segment.bias.offset, taken, segment.rows);
         this.#commands.float(5, m);
       }
     }
@@ -232,6 +236,7 @@ export class LinearRecorder {
   /** Finds the segments with m ≠ 0, group by group, and places for their h. */
   #placeSegments(outputs: readonly LinearOutput[], n: number): void {
     this.#active = 0;
+    const joined = this.#groups > 1 && this.#canJoin(outputs, n);
     let hBytes = 0;
     let packedBytes = 0;
     for (const { out, weight, bank } of outputs) {
@@ -245,30 +250,55 @@ export class LinearRecorder {
           const scale = typeof m === "number" ? m : (m[row] as number);
           if (scale === 0) continue;
           const rows = (this.#bounds[group + 1] as number) - row;
-          this.#activate(segment, scale, out, row, rows);
-          hBytes += align(rows * segment.rank * 4);
-          packedBytes += align(rows * panelBytes(this.#panelType(segment.b.type), segment.rank));
+          const taken = joined ? (group === 0 ? n : 0) : rows;
+          this.#activate(segment, scale, out, row, rows, taken);
+          hBytes += align(taken * segment.rank * 4);
+          packedBytes += align(taken * panelBytes(this.#panelType(segment.b.type), segment.rank));
         }
       }
     }
     if (this.#active === 0) return;
     let h = this.#scratch.get("h", hBytes);
     let packed = this.#scratch.get("packed h", packedBytes);
+    let first = h;
     for (let i = 0; i < this.#active; i++) {
       const place = this.#segment(i);
       const { rank, b } = place.segment;
+      if (place.taken === 0) {
+        place.h = first + place.row * rank * 4;
+        continue;
+      }
       const type = this.#panelType(b.type);
+      first = h;
       place.h = h;
-      place.packed = type === "f32" && place.n < 4 ? h : packed;
-      h += align(place.n * rank * 4);
-      packed += align(place.n * panelBytes(type, rank));
+      place.packed = type === "f32" && place.taken < 4 ? h : packed;
+      h += align(place.taken * rank * 4);
+      packed += align(place.taken * panelBytes(type, rank));
     }
   }
 
-  #activate(segment: WasmSegment, m: number, out: Tensor, row: number, n: number): void {
+  /** Whether every segment takes part in all rows or none, and adds no m × bias. */
+  #canJoin(outputs: readonly LinearOutput[], n: number): boolean {
+    for (const { bank } of outputs) {
+      for (const { segment, m } of bank) {
+        if (typeof m !== "number" && isMixed(m, n)) return false;
+        if (this.#handles.get(segment).bias !== undefined) return false;
+      }
+    }
+    return true;
+  }
+
+  #activate(
+    segment: WasmSegment,
+    m: number,
+    out: Tensor,
+    row: number,
+    n: number,
+    taken: number,
+  ): void {
     const place = this.#segments[this.#active++];
     if (place === undefined) {
-      this.#segments.push({ segment, m, out, row, n, h: 0, packed: 0 });
+      this.#segments.push({ segment, m, out, row, n, taken, h: 0, packed: 0 });
       return;
     }
     place.segment = segment;
@@ -276,6 +306,7 @@ export class LinearRecorder {
     place.out = out;
     place.row = row;
     place.n = n;
+    place.taken = taken;
   }
 
   #segment(index: number): ActiveSegment {
@@ -293,6 +324,12 @@ function changesAt(outputs: readonly LinearOutput[], row: number): boolean {
   for (const { bank } of outputs) {
     for (const { m } of bank) if (typeof m !== "number" && m[row] !== m[row - 1]) return true;
   }
+  return false;
+}
+
+/** Whether some but not all of the first n numbers are 0. */
+function isMixed(m: ArrayLike<number>, n: number): boolean {
+  for (let i = 1; i < n; i++) if ((m[i] === 0) !== (m[0] === 0)) return true;
   return false;
 }
 
