@@ -10,11 +10,16 @@ const FILES = "__FILES__".split("\n");
 const isolate = new URL(self.location.href).searchParams.has("isolate");
 
 self.addEventListener("install", (event) => {
-  event.waitUntil(keepPage().then(() => self.skipWaiting()));
+  event.waitUntil(keepPage());
 });
 
 self.addEventListener("activate", (event) => {
   event.waitUntil(dropOldPages().then(() => self.clients.claim()));
+});
+
+/** A later version waits until no tab shows the earlier one, whose parts it would drop; unless a visitor switched headers. */
+self.addEventListener("message", ({ data }) => {
+  if (data === "take over") void self.skipWaiting();
 });
 
 self.addEventListener("fetch", (event) => {

@@ -60,6 +60,11 @@ describe.skipIf(missing !== undefined && !mustRun)(title, { timeout: 90_000 }, (
         }
       }).observe({ type: "layout-shift", buffered: true });
     });
+    // A slow network: what comes late must not move what is there.
+    await page.route("**/model.safetensors", async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      await route.continue();
+    });
     await page.goto(server.url);
     await readCooks(page);
     await shoot(page, `${width}-${colorScheme}-top`);

@@ -50,6 +50,16 @@ async function walk(entry: FileSystemEntry, found: FileAt[]): Promise<void> {
   }
 }
 
+/** A base and an adapter that lie in one folder have names of their own. */
+function split(files: Record<string, File>): Record<string, File>[] {
+  if (!("config.json" in files && "adapter_config.json" in files)) return [files];
+  const part = (isAdapter: boolean) =>
+    Object.fromEntries(
+      Object.entries(files).filter(([name]) => name.startsWith("adapter_") === isAdapter),
+    );
+  return [part(false), part(true)];
+}
+
 /** A folder with `adapter_config.json` is an adapter; the first other one, or what lies beside, is the base. */
 export function sortFiles(files: readonly FileAt[]): Sorted {
   const folders = new Map<string, Record<string, File>>();
@@ -60,10 +70,9 @@ export function sortFiles(files: readonly FileAt[]): Sorted {
     content[path.slice(slash + 1)] = file;
     folders.set(name, content);
   }
-  const all = [...folders].map(([name, content]) => ({
-    name: name.split("/").at(-1) ?? "",
-    files: content,
-  }));
+  const all = [...folders].flatMap(([name, content]) => {
+    return split(content).map((files) => ({ name: name.split("/").at(-1) ?? "", files }));
+  });
   const isAdapter = ({ files }: PickedFolder) =>
     "adapter_config.json" in files || "adapter_model.safetensors" in files;
   const others = all.filter((folder) => !isAdapter(folder));

@@ -16,7 +16,7 @@ export function readLink(hash: string): LinkState {
   const weights: Record<string, number | Float32Array> = {};
   for (const part of parameters.get("w")?.split(",") ?? []) {
     const [name = "", value = ""] = part.split(":");
-    const weight = value.startsWith(FINE) ? decode(value.slice(1)) : Number(value);
+    const weight = value.startsWith(FINE) ? decode(value.slice(1)) : Math.fround(Number(value));
     if (name !== "" && value !== "" && isUsable(weight)) weights[name] = weight;
   }
   const question = parameters.get("q");

@@ -22,11 +22,16 @@ export async function setIsolation(wanted: boolean): Promise<void> {
   if (wanted) localStorage.setItem(ISOLATE, "yes");
   else localStorage.removeItem(ISOLATE);
   await keepOffline();
-  const { installing, waiting } = (await navigator.serviceWorker.ready) ?? {};
-  const next = installing ?? waiting;
-  if (next !== null && next !== undefined) {
+  const registration = await navigator.serviceWorker.ready;
+  const next = registration.installing ?? registration.waiting;
+  if (next !== null) {
     await new Promise<void>((resolve) => {
-      next.addEventListener("statechange", () => next.state === "activated" && resolve());
+      const proceed = (): void => {
+        if (next.state === "installed") next.postMessage("take over");
+        if (next.state === "activated") resolve();
+      };
+      next.addEventListener("statechange", proceed);
+      proceed();
     });
   }
   location.reload();

@@ -2,6 +2,7 @@
 
 import { formatBytes, formatMs } from "../engine/format.ts";
 import { kitchen, kitchenProgress } from "../engine/kitchen.ts";
+import { VERDICTS } from "../engine/questions.ts";
 import { askAll, cooks, drawQuestion, question } from "../engine/tasting.ts";
 import { CookCard } from "../parts/cook-card.tsx";
 import { Progress } from "../parts/progress.tsx";
@@ -70,8 +71,19 @@ export function CooksSection() {
         one, the form from the other.
       </p>
       <Opening />
+      <p class="visually-hidden" role="status">
+        {summarize()}
+      </p>
     </section>
   );
+}
+
+/** For those who hear the page: the soup's answer, once all have answered. */
+function summarize(): string {
+  const states = Object.values(cooks).map(({ state }) => state.value);
+  const { text, verdict } = cooks.soup.state.value;
+  if (verdict === undefined || states.some(({ isWriting }) => isWriting)) return "";
+  return `The soup answers: ${text.trim()} ${VERDICTS[verdict]}`;
 }
 
 /** Keeps its line when it is done: nothing moves. */
