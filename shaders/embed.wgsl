@@ -6,7 +6,7 @@
 
 struct Params {
   out: u32,
-  ids: u32, // in `lists`, or, where `chosen` is 1, in `memory`
+  ids: u32, // in `lists`, or, where `chosen` is not 0, in `memory`, `chosen` apart
   chosen: u32,
   cols: u32,
   units: u32,
@@ -21,8 +21,8 @@ struct Params {
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let c = id.x;
   var token = 0u;
-  if (p.chosen == 1u) {
-    token = memory[p.ids + id.y];
+  if (p.chosen > 0u) {
+    token = memory[p.ids + id.y * p.chosen];
   } else {
     token = lists[p.ids + id.y];
   }

@@ -8,6 +8,7 @@
 // Handles belong to the backend that made them. Memory is released by `free` and, all of it, by `dispose`.
 import type { Gradients } from "./gradients.ts";
 import type { RopeScaling } from "./rope-frequencies.ts";
+import type { Sampling } from "./sampling.ts";
 
 /**
  * How a matrix is held and multiplied.
@@ -211,6 +212,9 @@ export interface Backend {
 
   /** The backward pass, where the backend has one. */
   readonly gradients?: Gradients | undefined;
+
+  /** Choosing tokens where the logits are, where that saves anything. */
+  readonly sampling?: Sampling | undefined;
 
   /** Runs all that is recorded and copies rows out, row-major [nRows, cols], into `into` if given. */
   read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array>;

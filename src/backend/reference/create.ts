@@ -22,6 +22,7 @@ import type { Gradients } from "../gradients.ts";
 import { roundToHalf } from "../half.ts";
 import { dequantize } from "../quantize.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
+import type { Sampling } from "../sampling.ts";
 import { allocate } from "./allocate.ts";
 import { attend, rotate } from "./attention.ts";
 import { check, checkPositions, checkRows, countRows, isSize } from "./checks.ts";
@@ -37,6 +38,7 @@ import {
 } from "./handles.ts";
 import { linear } from "./linear.ts";
 import { checkFinite, readMatrix } from "./read-matrix.ts";
+import { createReferenceSampling } from "./sampling.ts";
 
 /** Creates the backend that is slow and obvious; it runs on every host. */
 export function createReferenceBackend(): Backend {
@@ -51,6 +53,13 @@ class ReferenceBackend implements Backend {
   readonly gradients: Gradients = createReferenceGradients((handle, type) =>
     this.#own(handle, type),
   );
+  readonly sampling: Sampling = createReferenceSampling({
+    rowsOf: (x, row, n) => {
+      const { data, cols } = this.#ownRows("choose", "logits", x, row + n);
+      return data.subarray(row * cols, (row + n) * cols);
+    },
+    embed: (out, table, ids) => this.embed(out, table, ids),
+  });
   readonly #live = new Set<Handle>();
   #disposed = false;
 

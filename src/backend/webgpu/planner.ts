@@ -167,11 +167,11 @@ export class Planner {
 
   #embed({ out, table, n, ids }: EmbedOp): void {
     const list = this.#list;
-    const chosen = !(ids instanceof Uint32Array);
-    const address = chosen ? ids.at : list.list(ids);
+    const given = ids instanceof Uint32Array;
+    const address = given ? list.list(ids) : ids.at;
     const { type, cols } = table;
     for (const part of table.parts) {
-      list.begin(out.at, address, chosen ? 1 : 0, cols, unitCount(type, cols));
+      list.begin(out.at, address, given ? 0 : ids.k, cols, unitCount(type, cols));
       list.words(part.offset / VEC4, planeSize(type, part.rows, cols), part.row0, part.rows);
       const bytes = n * packedBytes(type, 1, cols);
       list.end(`embed-${type}`, [Math.ceil(cols / 64), n, 1], { weights: part.buffer, bytes });

@@ -21,6 +21,7 @@ import type {
   WeightType,
 } from "../backend.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
+import type { Choice, Chosen, Sampling } from "../sampling.ts";
 import { requireBeside, requirePositions, requireRoom, requireRows } from "../wasm/checks.ts";
 import type { OpenDevice } from "./device.ts";
 import { type Dispatch, DispatchList } from "./dispatch-list.ts";
@@ -39,6 +40,8 @@ const PIECE_BYTES = 1 << 22;
 const MIB = 2 ** 20;
 /** Widest head that attention.wgsl takes. */
 const MAX_HEAD_DIM = 128;
+/** Ids per row that are worth choosing there. */
+const MAX_CHOSEN = 64;
 
 export class WebGpuBackend implements Backend {
   readonly name = "webgpu";
@@ -331,6 +334,78 @@ export class WebGpuBackend implements Backend {
     this.#ops = [];
     this.#release();
     this.#device.destroy();
+  }
+
+  // ---- sampling
+
+  readonly sampling: Sampling = {
+    maxK: MAX_CHOSEN,
+    createChoice: (rows, k) => this.#createChoice(rows, k),
+    freeChoice: (choice) => this.#freeAt(choice),
+    choose: (choice, logits, n, row) => this.#choose(choice, logits, n, row),
+    embedChosen: (out, table, choice, n) => this.#embedChosen(out, table, choice, n),
+    readChoice: (choice, n) => this.#readChoice(choice, n),
+  };
+
+  #createChoice(rows: number, k: number): Choice {
+    this.#check();
+    if (!(Number.isInteger(k) && k >= 1 && k <= MAX_CHOSEN)) throw new Error(`${k} ids per row`);
+    const at = this.#memory.allocate((2 * k + 1) * rows * 4, () => this.#flush());
+    return this.#handles.add({ kind: "choice" as const, rows, k, at: at / 4 });
+  }
+
+  #freeAt(choice: Choice): void {
+    if (this.#disposed) return;
+    const { at } = this.#handles.get(choice);
+    this.#handles.delete(choice);
+    if (this.#failure === undefined) this.#memory.free(at * 4);
+  }
+
+  #choose(choice: Choice, logits: Tensor, n: number, row = 0): void {
+    this.#check();
+    const { at: out, k, rows } = this.#handles.get(choice);
+    const { at, cols } = this.#handles.get(logits);
+    requireRoom(logits, row + n, cols);
+    if (n > rows || k > cols) throw new Error(`${n} rows of ${cols} into [${rows}, ${k}]`);
+    if (n === 0) return;
+    const stretches = Math.ceil(cols / 1024);
+    const partial = this.#scratch.get("choice", n * stretches * (2 * k + 3));
+    this.#ops.push({
+      kind: "plain",
+      shader: "choose",
+      groups: [stretches, n, 1],
+      params: [at + row * cols, cols, k, partial],
+    });
+    const params = [partial, stretches, k, out, rows];
+    this.#ops.push({ kind: "plain", shader: "choose-merge", groups: [n, 1, 1], params });
+  }
+
+  #embedChosen(out: Tensor, table: Matrix, choice: Choice, n: number): void {
+    this.#check();
+    const [to, from, ids] = [
+      this.#handles.get(out),
+      this.#handles.get(table),
+      this.#handles.get(choice),
+    ];
+    requireRoom(out, n, table.cols);
+    if (n > ids.rows) throw new Error(`${n} rows of ${ids.rows}`);
+    if (n > 0) this.#ops.push({ kind: "embed", out: to, table: from, n, ids });
+  }
+
+  async #readChoice(choice: Choice, n: number): Promise<Chosen> {
+    this.#check();
+    const { at, rows, k } = this.#handles.get(choice);
+    if (n > rows) throw new Error(`${n} rows of ${rows}`);
+    const words = new Uint32Array((2 * k + 1) * rows);
+    await this.#readBytes({ at: at * 4, nBytes: words.byteLength }, (bytes) =>
+      words.set(new Uint32Array(bytes)),
+    );
+    const floats = new Float32Array(words.buffer);
+    return {
+      ids: words.slice(0, n * k),
+      logits: floats.slice(rows * k, (rows + n) * k),
+      logSums: floats.slice(2 * rows * k, 2 * rows * k + n),
+    };
   }
 
   // ---- inside
