@@ -26,7 +26,9 @@ if (process.argv.includes("--help")) {
 function install(folder, proof, what) {
   if (existsSync(proof)) return;
   console.error(`installing ${what}`);
-  const { status } = spawnSync("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], {
+  // Not `ci`: the lock file does not name the packages of other platforms.
+  const args = ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"];
+  const { status } = spawnSync("npm", args, {
     cwd: folder,
     stdio: ["ignore", process.stderr.fd, process.stderr.fd],
     shell: process.platform === "win32",
