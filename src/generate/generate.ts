@@ -111,13 +111,15 @@ export async function* generateTokens(
     const room = Math.min(model.remaining() - next.length, maxTokens - tokenIds.length - 1);
     const expected = passes === 0 ? [] : ahead.guess(room);
     const rows = 1 + expected.length;
+    const isSteady = passes > 0 && model.isCurrent(); // or all of the text may be run again
     const start = performance.now();
     const logits = await forwardUnlessAborted(model, [...next, ...expected], rows, signal);
     if (logits === undefined) {
       finishReason = "abort";
       break;
     }
-    if (passes++ > 0) input.costs?.observe(rows, performance.now() - start);
+    passes++;
+    if (isSteady) input.costs?.observe(rows, performance.now() - start);
     let used = 0;
     try {
       // As long as the text goes as expected, the next row has its logits.
