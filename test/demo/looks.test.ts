@@ -40,11 +40,12 @@ describe.skipIf(missing !== undefined && !mustRun)(title, { timeout: 90_000 }, (
   });
 
   test.each([
-    { width: 1280, colorScheme: "light" },
-    { width: 1280, colorScheme: "dark" },
-    { width: 360, colorScheme: "light" },
-    { width: 360, colorScheme: "dark" },
-  ] as const)("at $width px, $colorScheme", async ({ width, colorScheme }) => {
+    // Both colours and both widths are audited once.
+    { width: 1280, colorScheme: "light", audited: true },
+    { width: 1280, colorScheme: "dark", audited: false },
+    { width: 360, colorScheme: "light", audited: false },
+    { width: 360, colorScheme: "dark", audited: true },
+  ] as const)("at $width px, $colorScheme", async ({ width, colorScheme, audited }) => {
     const viewport = { width, height: 800 };
     const { page, complaints, close } = await visit(site.browser, "about:blank", {
       viewport,
@@ -85,7 +86,7 @@ describe.skipIf(missing !== undefined && !mustRun)(title, { timeout: 90_000 }, (
       () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
     );
     expect(overflow).toBe(0);
-    expect(await findViolations(page)).toEqual([]);
+    if (audited) expect(await findViolations(page)).toEqual([]);
     await shoot(page, `${width}-${colorScheme}`);
     expect(complaints.filter((text) => !/404/.test(text))).toEqual([]);
     await close();

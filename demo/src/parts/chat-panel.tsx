@@ -110,7 +110,9 @@ function Footnote({ turn, weights }: { readonly turn: Turn; readonly weights: So
     return `${name} ${typeof weight === "number" ? formatWeight(weight) : "by layer"}`;
   });
   const { timings, ended } = turn;
-  const rate = timings && `${formatRate(timings.decodeTokensPerSecond)} tokens/s`;
+  const rate =
+    timings &&
+    `reads ${formatRate(timings.prefillTokensPerSecond)}, writes ${formatRate(timings.decodeTokensPerSecond)} tokens/s`;
   const end = ended === "abort" ? "stopped" : ended === "length" ? "cut at the limit" : undefined;
   const parts = [soup.length === 0 ? "base alone" : soup.join(", "), rate, end];
   return <p class="note">{parts.filter(Boolean).join(" · ")}</p>;

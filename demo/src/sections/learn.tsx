@@ -4,7 +4,13 @@ import { useEffect } from "preact/hooks";
 import { expand } from "../engine/blend.ts";
 import { formatMs } from "../engine/format.ts";
 import { type Kitchen, kitchen, LABELS } from "../engine/kitchen.ts";
-import { type Examples, Learning, readExamples, type Scales } from "../engine/learning.ts";
+import {
+  type Examples,
+  Learning,
+  pickQuestions,
+  readExamples,
+  type Scales,
+} from "../engine/learning.ts";
 import { reweighted } from "../engine/tasting.ts";
 import { BeforeAfter } from "../parts/before-after.tsx";
 import { ExampleLists } from "../parts/example-lists.tsx";
@@ -90,7 +96,7 @@ function Lesson({ kitchen }: { readonly kitchen: Kitchen }) {
         <BeforeAfter
           before={learning.before.value}
           after={learning.after.value}
-          total={kitchen.questions.length}
+          total={pickQuestions(kitchen).length}
         />
         <figure>
           <figcaption>
