@@ -30,10 +30,10 @@ function Machine({ kitchen }: { readonly kitchen: Kitchen }) {
       <div class="panel">
         <Backends kitchen={kitchen} />
         <Isolation />
+        <Storage worker={kitchen.worker} />
       </div>
       <div class="panel">
         <Measures kitchen={kitchen} />
-        <Storage worker={kitchen.worker} />
       </div>
       <div class="panel wide">
         <SameBits kitchen={kitchen} />
