@@ -30,11 +30,7 @@ const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 const options = parseOptions(process.argv.slice(2));
 
 if (options.render === undefined) {
-  const results = await measure({ ...options, dist: resolve(options.dist ?? at("../../dist")) });
-  const file = options.json ?? at("build/results.json");
-  await mkdir(dirname(resolve(file)), { recursive: true });
-  await writeFile(file, `${JSON.stringify(results, null, 1)}\n`);
-  await publish(results);
+  await publish(await measure({ ...options, dist: resolve(options.dist ?? at("../../dist")) }));
 } else {
   const files = await Promise.all(options.render.split(",").map((file) => readFile(file, "utf8")));
   await publish(merge(files.map((text) => JSON.parse(text))));
@@ -56,7 +52,23 @@ async function publish(results) {
 }
 
 async function measure(options) {
-  const notebook = new Notebook();
+  const file = resolve(options.json ?? at("build/results.json"));
+  await mkdir(dirname(file), { recursive: true });
+  const date = new Date().toISOString();
+  const linears = listLinears(SHAPES[options.shape]);
+  const linearWeights = linears.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+  const { shape, rounds, quick } = options;
+  const toResults = ({ about, failures, rows }) => ({
+    date,
+    machine: describeMachine(),
+    options: { shape, rounds, quick, linearWeights },
+    about,
+    failures,
+    rows,
+  });
+  // After every case, since a run takes long and may be interrupted.
+  const save = (pages) => writeFile(file, `${JSON.stringify(toResults(pages), null, 1)}\n`);
+  const notebook = new Notebook(save);
   const types = options.types.filter((type) => type in GGUF_TYPES);
   const folder = await prepareFiles(options.shape, types, console.error);
   const all = createContenders(folder, options);
@@ -70,18 +82,8 @@ async function measure(options) {
       notebook.fail(section, "the whole section", error);
     }
   }
-  const { rows, failures, about } = notebook;
-  const { shape, rounds, quick } = options;
-  const linears = listLinears(SHAPES[shape]);
-  const linearWeights = linears.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
-  return {
-    date: new Date().toISOString(),
-    machine: describeMachine(),
-    options: { shape, rounds, quick, linearWeights },
-    about,
-    failures,
-    rows,
-  };
+  await notebook.save();
+  return toResults(notebook);
 }
 
 /** Several runs of the same shape, each of other sections, as one. */

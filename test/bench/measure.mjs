@@ -15,6 +15,17 @@ export class Notebook {
   /** @type {Record<string, object>} what contenders say of themselves */
   about = {};
 
+  #save;
+
+  /** @param {(pages: Notebook) => Promise<void>} save */
+  constructor(save) {
+    this.#save = save;
+  }
+
+  save() {
+    return this.#save(this);
+  }
+
   /** @param {object} key section, contender, metric, and what else tells rows apart */
   add(key, value) {
     const same = (row) => Object.entries(key).every(([name, it]) => row[name] === it);
@@ -73,6 +84,7 @@ export async function measureInTurn(notebook, where, contenders, rounds, round) 
     const end = await withinLimit(engine.close()).catch(() => engine.kill());
     ends.set(contender.name, end ?? {});
   }
+  await notebook.save();
   return ends;
 }
 
