@@ -1,7 +1,7 @@
 // y = W x for f32 weights: y[t][r] = Σ_k W[r][k] x[t][k], in f32: blocks of 64 columns are summed with k ascending, and their
 // sums added in order, so every tiling gives the same bits. The blocks keep rounding errors of long rows small.
 import { tile_bytes } from "./layout";
-import { start_high, start_rows, store_tile } from "./store";
+import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
 /** Columns that are summed before they join the total. */
 const BLOCK: i32 = 64;
@@ -65,10 +65,23 @@ export function tile_8x4(
     low3 = f32x4.add(low3, a3);
     high3 = f32x4.add(high3, b3);
   }
-  store_tile(out, low0, high0, nRows, mode, bias, scale);
-  store_tile(out1, low1, high1, nRows, mode, bias, scale);
-  store_tile(out2, low2, high2, nRows, mode, bias, scale);
-  store_tile(out3, low3, high3, nRows, mode, bias, scale);
+  store_tiles(
+    out,
+    stride,
+    low0,
+    high0,
+    low1,
+    high1,
+    low2,
+    high2,
+    low3,
+    high3,
+    nRows,
+    mode,
+    bias,
+    0,
+    scale,
+  );
 }
 
 /** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
@@ -131,10 +144,23 @@ export function tile_32x1(
     low3 = f32x4.add(low3, a3);
     high3 = f32x4.add(high3, b3);
   }
-  store_tile(out, low0, high0, 8, mode, bias, scale);
-  store_tile(out1, low1, high1, 8, mode, bias ? bias + outStep : 0, scale);
-  store_tile(out2, low2, high2, 8, mode, bias ? bias + 2 * outStep : 0, scale);
-  store_tile(out3, low3, high3, 8, mode, bias ? bias + 3 * outStep : 0, scale);
+  store_tiles(
+    out,
+    outStep,
+    low0,
+    high0,
+    low1,
+    high1,
+    low2,
+    high2,
+    low3,
+    high3,
+    8,
+    mode,
+    bias,
+    outStep,
+    scale,
+  );
 }
 
 /** 8 rows × 1 token. */

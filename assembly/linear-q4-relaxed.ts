@@ -13,7 +13,7 @@ import {
   nibble_mask,
   tile_bytes,
 } from "./layout";
-import { start_high, start_rows, store_tile } from "./store";
+import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
 /** 8 rows × 4 tokens. */
 export function tile_8x4(
@@ -105,10 +105,23 @@ export function tile_8x4(
     high3 = accumulate(high3, widen(b3, ones), scales + 16, d3, s3);
     x += 4 * BLOCK_BYTES_I8;
   }
-  store_tile(out, low0, high0, nRows, mode, bias, scale);
-  store_tile(out1, low1, high1, nRows, mode, bias, scale);
-  store_tile(out2, low2, high2, nRows, mode, bias, scale);
-  store_tile(out3, low3, high3, nRows, mode, bias, scale);
+  store_tiles(
+    out,
+    stride,
+    low0,
+    high0,
+    low1,
+    high1,
+    low2,
+    high2,
+    low3,
+    high3,
+    nRows,
+    mode,
+    bias,
+    0,
+    scale,
+  );
 }
 
 /** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
@@ -195,10 +208,23 @@ export function tile_32x1(
     high3 = accumulate(high3, widen(b3, ones), scales3 + 16, dx, sx);
     x += BLOCK_BYTES_I8;
   }
-  store_tile(out, low0, high0, 8, mode, bias, scale);
-  store_tile(out1, low1, high1, 8, mode, bias ? bias + outStep : 0, scale);
-  store_tile(out2, low2, high2, 8, mode, bias ? bias + 2 * outStep : 0, scale);
-  store_tile(out3, low3, high3, 8, mode, bias ? bias + 3 * outStep : 0, scale);
+  store_tiles(
+    out,
+    outStep,
+    low0,
+    high0,
+    low1,
+    high1,
+    low2,
+    high2,
+    low3,
+    high3,
+    8,
+    mode,
+    bias,
+    outStep,
+    scale,
+  );
 }
 
 /** 8 rows × 1 token. */

@@ -4,7 +4,7 @@
 //
 // Baseline builds: nibbles widened to int16, `i32x4.dot_i16x8_s`. linear-q4-relaxed.ts is the other half.
 import { BLOCK_BYTES_I16, block_count, last_octets, nibble_mask, tile_bytes } from "./layout";
-import { start_high, start_rows, store_tile } from "./store";
+import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
 /** 8 rows × 4 tokens. */
 export function tile_8x4(
@@ -101,10 +101,23 @@ export function tile_8x4(
     high3 = accumulate(high3, b3, scales + 16, d3, s3);
     x += 4 * BLOCK_BYTES_I16;
   }
-  store_tile(out, low0, high0, nRows, mode, bias, scale);
-  store_tile(out1, low1, high1, nRows, mode, bias, scale);
-  store_tile(out2, low2, high2, nRows, mode, bias, scale);
-  store_tile(out3, low3, high3, nRows, mode, bias, scale);
+  store_tiles(
+    out,
+    stride,
+    low0,
+    high0,
+    low1,
+    high1,
+    low2,
+    high2,
+    low3,
+    high3,
+    nRows,
+    mode,
+    bias,
+    0,
+    scale,
+  );
 }
 
 /** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
@@ -184,10 +197,23 @@ export function tile_32x1(
     high3 = accumulate(high3, b3, scales3 + 16, dx, sx);
     x += BLOCK_BYTES_I16;
   }
-  store_tile(out, low0, high0, 8, mode, bias, scale);
-  store_tile(out1, low1, high1, 8, mode, bias ? bias + outStep : 0, scale);
-  store_tile(out2, low2, high2, 8, mode, bias ? bias + 2 * outStep : 0, scale);
-  store_tile(out3, low3, high3, 8, mode, bias ? bias + 3 * outStep : 0, scale);
+  store_tiles(
+    out,
+    outStep,
+    low0,
+    high0,
+    low1,
+    high1,
+    low2,
+    high2,
+    low3,
+    high3,
+    8,
+    mode,
+    bias,
+    outStep,
+    scale,
+  );
 }
 
 /** 8 rows × 1 token. */

@@ -12,7 +12,49 @@ export function start_high(out: usize, nRows: i32, mode: i32): v128 {
   return nRows > 4 ? start_rows(out + 16, nRows - 4, mode) : f32x4.splat(0);
 }
 
-/** Stores the rows of a tile that exist: `low` are rows 0..3, `high` rows 4..7. */
+/**
+ * Stores four tiles, `outStep` bytes apart: `low` are rows 0..3 of each, `high` rows 4..7. nRows: how many of the 8 exist.
+ * bias of the first, or 0; of the others `biasStep` bytes apart.
+ */
+export function store_tiles(
+  out: usize,
+  outStep: usize,
+  low0: v128,
+  high0: v128,
+  low1: v128,
+  high1: v128,
+  low2: v128,
+  high2: v128,
+  low3: v128,
+  high3: v128,
+  nRows: i32,
+  mode: i32,
+  bias: usize,
+  biasStep: usize,
+  scale: f32,
+): void {
+  const out1 = out + outStep;
+  const out2 = out1 + outStep;
+  const out3 = out2 + outStep;
+  // The rule, and all of a bank's B, whose products are little but edges: one branch.
+  if (nRows >= 8 && mode !== ADD && scale === 1 && !bias) {
+    v128.store(out, low0);
+    v128.store(out, high0, 16);
+    v128.store(out1, low1);
+    v128.store(out1, high1, 16);
+    v128.store(out2, low2);
+    v128.store(out2, high2, 16);
+    v128.store(out3, low3);
+    v128.store(out3, high3, 16);
+    return;
+  }
+  store_tile(out, low0, high0, nRows, mode, bias, scale);
+  store_tile(out1, low1, high1, nRows, mode, bias ? bias + biasStep : 0, scale);
+  store_tile(out2, low2, high2, nRows, mode, bias ? bias + 2 * biasStep : 0, scale);
+  store_tile(out3, low3, high3, nRows, mode, bias ? bias + 3 * biasStep : 0, scale);
+}
+
+/** Stores the rows of a tile that exist. */
 export function store_tile(
   out: usize,
   low: v128,
@@ -22,11 +64,6 @@ export function store_tile(
   bias: usize,
   scale: f32,
 ): void {
-  if (nRows >= 8 && mode !== ADD && scale === 1 && !bias) {
-    v128.store(out, low);
-    v128.store(out, high, 16);
-    return;
-  }
   store_rows(out, low, nRows, mode, bias, scale);
   if (nRows > 4) store_rows(out + 16, high, nRows - 4, mode, bias ? bias + 16 : 0, scale);
 }
