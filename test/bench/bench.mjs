@@ -29,6 +29,9 @@ const SECTIONS = {
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 const options = parseOptions(process.argv.slice(2));
 
+// The browsers' driver takes the signal and would let the rest go on.
+process.on("SIGTERM", () => process.exit(143));
+
 if (options.render === undefined) {
   await publish(await measure({ ...options, dist: resolve(options.dist ?? at("../../dist")) }));
 } else {

@@ -12,6 +12,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   process.stdout.write(`@answer ${JSON.stringify({ value: answer, failure })}\n`);
   if (message.close) process.exit(0);
 }
+process.exit(1); // nobody asks any more
 
 /** Most memory that the process ever had resident. */
 function peakMemory() {
