@@ -14,10 +14,11 @@ const TOKENS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17, 33] as const;
 type Bound = Case["bound"];
 type Body = (operands: Operands, gradients: Gradients) => Promise<ArrayLike<number>[]>;
 
-function gradientCase(name: string, bound: Bound, body: Body): Case {
+function gradientCase(name: string, bound: Bound, body: Body, gpuBound: Bound = bound): Case {
   return {
     name,
     bound,
+    gpuBound,
     async run(backend: Backend): Promise<Float32Array> {
       const operands = new Operands(backend);
       try {
@@ -317,12 +318,20 @@ function siluMulBackwardCase(cols: number, n: number, inPlace: boolean): Case {
   const y = randomValues(n * cols, cols + 1, 3);
   const gradient = randomValues(n * cols, cols + 2);
   const half = n * cols;
-  const bound: Bound = (expected) => (i) => {
-    if (i >= half) return Math.abs(expected[i]!) * 9 * EPS + 1e-35;
-    const rest = 1 / (1 + Math.exp(z[i]!));
-    const bracket = 1 + Math.abs(z[i]! * rest);
-    return Math.abs(gradient[i]! * y[i]! * (1 - rest)) * bracket * 20 * EPS + 1e-35;
-  };
+  /** @param more what a σ may err beyond, in EPS */
+  const boundOf =
+    (more: (z: number) => number): Bound =>
+    (expected) =>
+    (i) => {
+      if (i >= half) return Math.abs(expected[i]!) * (9 + more(z[i - half]!)) * EPS + 1e-35;
+      const rest = 1 / (1 + Math.exp(z[i]!));
+      const bracket = 1 + Math.abs(z[i]! * rest);
+      const errors = 20 + 2 * more(z[i]!);
+      return Math.abs(gradient[i]! * y[i]! * (1 - rest)) * bracket * errors * EPS + 1e-35;
+    };
+  const bound = boundOf(() => 0);
+  // WGSL: e^z within (3 + 2 |z|) ulp, a quotient within 2.5; an ulp is at most 2 EPS
+  const gpuBound = boundOf((value) => 2 * (3 + 2 * Math.abs(value)) + 5);
   return gradientCase(
     `siluMulBackward [${n}, ${cols}]${inPlace ? " in place" : ""}`,
     bound,
@@ -335,6 +344,7 @@ function siluMulBackwardCase(cols: number, n: number, inPlace: boolean): Case {
       gradients.siluMulBackward(dGate, dUp, dOut, gate, up, n);
       return [await operands.result(dGate, n), await operands.result(dUp, n)];
     },
+    gpuBound,
   );
 }
 

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/create.ts";
-import { backends } from "../support/backends.ts";
+import { backendsAndGpu } from "../support/backends.ts";
 import { Operands } from "../support/operands.ts";
 import { expectClose, randomValues } from "../support/values.ts";
 import { type Case, WEIGHT_TYPES } from "./cases.ts";
@@ -29,11 +29,12 @@ function expectedOf(one: Case): Promise<Float32Array> {
 
 async function compare(backend: Backend, one: Case): Promise<void> {
   const expected = await expectedOf(one);
-  const bound = typeof one.bound === "number" ? one.bound : one.bound(expected);
-  expectClose(await one.run(backend), expected, bound);
+  const bound = (backend.name === "webgpu" ? one.gpuBound : undefined) ?? one.bound;
+  const actual = await one.run(backend);
+  expectClose(actual, expected, typeof bound === "number" ? bound : bound(expected));
 }
 
-describe.each(backends)("gradients of backend $name", ({ name, create, unavailable }) => {
+describe.each(backendsAndGpu)("gradients of backend $name", ({ name, create, unavailable }) => {
   if (unavailable !== undefined) {
     test.skip(`is not available here: ${unavailable}`, () => undefined);
     return;

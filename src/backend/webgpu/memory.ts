@@ -192,7 +192,8 @@ export class Slabs {
   }
 
   free({ buffer, offset }: Place): void {
-    const regions = this.#slabs.get(buffer)!;
+    const regions = this.#slabs.get(buffer);
+    if (regions === undefined) return; // all was destroyed
     regions.free(offset);
     if (regions.used > 0) return;
     this.#slabs.delete(buffer);

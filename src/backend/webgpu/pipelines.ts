@@ -3,6 +3,8 @@ import { TureenError } from "../../errors.ts";
 import type { WeightType } from "../backend.ts";
 import { composeShader, SHADER_KEYS, type ShaderOptions } from "./compose.ts";
 
+/** Compiled when learning begins. */
+const LEARNING = /backward|^product|^dot-add|^cross-entropy|^copy/;
 const COMPUTE = 0x4; // GPUShaderStage.COMPUTE
 
 export class Pipelines {
@@ -52,6 +54,7 @@ export class Pipelines {
     const bank = type === "f32" ? "f32" : "q8";
     // the f32 variants also serve passes that have no bank
     const keys = SHADER_KEYS.filter((key) => {
+      if (LEARNING.test(key)) return false;
       const own = /-(f32|q8|q4)$/.exec(key)?.[1];
       return own === undefined || own === type || own === bank || isForAll(key);
     });

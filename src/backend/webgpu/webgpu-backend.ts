@@ -1,7 +1,6 @@
 // The WebGPU backend: owns the device's memory, records operations and submits them at the next read. What becomes of them is
 // planner.ts's, the arithmetic is in shaders/.
 import { TureenError } from "../../errors.ts";
-import { findNotFinite, toFloat32 } from "../../formats/float.ts";
 import type {
   Backend,
   BankEntry,
@@ -20,33 +19,36 @@ import type {
   Vector,
   WeightType,
 } from "../backend.ts";
+import type { Gradients } from "../gradients.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
-import type { Choice, Chosen, Sampling } from "../sampling.ts";
+import type { Sampling } from "../sampling.ts";
 import { requireBeside, requirePositions, requireRoom, requireRows } from "../wasm/checks.ts";
+import type { Core } from "./core.ts";
 import type { OpenDevice } from "./device.ts";
 import { type Dispatch, DispatchList } from "./dispatch-list.ts";
-import { type GpuMatrix, type GpuVector, HandleRegistry, type MatrixPart } from "./handles.ts";
-import { packedBytes, rowsWithin, VEC4 } from "./layout.ts";
-import { Bank, BufferSource, GPU_STORAGE, Heap, type Place, Slabs } from "./memory.ts";
+import { GpuGradients } from "./gradients.ts";
+import { type GpuMatrix, type GpuVector, HandleRegistry } from "./handles.ts";
+import { packedBytes, VEC4 } from "./layout.ts";
+import { Bank, BufferSource, GPU_STORAGE, Heap, Slabs } from "./memory.ts";
 import type { ActiveSegment, GpuSpan, LinearProduct, Operation } from "./operations.ts";
 import { packRows } from "./pack.ts";
 import { Pipelines } from "./pipelines.ts";
 import { Planner } from "./planner.ts";
+import { GpuSampling } from "./sampling.ts";
 import { Scratch } from "./scratch.ts";
 import { type ReadBack, Submitter } from "./submitter.ts";
+import { checkFinite, WeightLoader } from "./weight-loader.ts";
 
-/** Bytes that one read of a source asks for, about. */
-const PIECE_BYTES = 1 << 22;
 const MIB = 2 ** 20;
 /** Widest head that attention.wgsl takes. */
 const MAX_HEAD_DIM = 128;
-/** Ids per row that are worth choosing there. */
-const MAX_CHOSEN = 64;
 
 export class WebGpuBackend implements Backend {
   readonly name = "webgpu";
   readonly build: string;
   readonly threads = 1;
+  readonly sampling: Sampling;
+  readonly gradients: Gradients;
   readonly #device: GPUDevice;
   readonly #source: BufferSource;
   readonly #memory: Heap;
@@ -59,8 +61,8 @@ export class WebGpuBackend implements Backend {
   readonly #scratch: Scratch;
   readonly #planner: Planner;
   readonly #handles = new HandleRegistry();
-  readonly #weightless: boolean;
-  #lastPart: { rows: number; cols: number; buffer: GPUBuffer } | undefined;
+  readonly #loader: WeightLoader;
+  readonly #core: Core;
   /** Told of every submission: for counting. */
   onSubmit: ((dispatches: readonly Dispatch[]) => void) | undefined;
   #ops: Operation[] = [];
@@ -69,7 +71,6 @@ export class WebGpuBackend implements Backend {
 
   /** @param weightless matrices get their place, but are not read: for plans */
   constructor({ device, description, packedDot }: OpenDevice, weightless = false) {
-    this.#weightless = weightless;
     const subgroups = device.features.has("subgroups" as GPUFeatureName);
     this.build = `${description || "unnamed GPU"}${subgroups ? ", subgroups" : ""}`;
     this.#device = device;
@@ -81,6 +82,21 @@ export class WebGpuBackend implements Backend {
     this.#submitter = new Submitter(device, this.#pipelines, this.#memory);
     this.#scratch = new Scratch(this.#memory);
     this.#planner = new Planner(this.#list, this.#scratch);
+    this.#loader = new WeightLoader(this.#source, this.#slabs, weightless, () => {
+      this.#check();
+      this.#flush();
+    });
+    this.#core = {
+      handles: this.#handles,
+      memory: this.#memory,
+      scratch: this.#scratch,
+      check: () => this.#check(),
+      push: (op) => this.#ops.push(op),
+      flush: () => this.#flush(),
+      readBytes: (readBack, take) => this.#readBytes(readBack, take),
+    };
+    this.sampling = new GpuSampling(this.#core);
+    this.gradients = new GpuGradients(this.#core);
     device.addEventListener("uncapturederror", (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
       this.#fail("the GPU refused a command", error.message);
@@ -96,7 +112,7 @@ export class WebGpuBackend implements Backend {
     this.#check();
     const { rows, cols } = source;
     await this.#pipelines.warmUp(type);
-    const parts = await this.#loadParts(source, type);
+    const parts = await this.#loader.load(source, type);
     const nBytes = parts.reduce((sum, part) => sum + packedBytes(type, part.rows, cols), 0);
     return this.#handles.add({ kind: "matrix", rows, cols, type, nBytes, parts });
   }
@@ -109,7 +125,7 @@ export class WebGpuBackend implements Backend {
       throw new Error(`matrix is [${rows}, ${cols}], source [${source.rows}, ${source.cols}]`);
     }
     // Packed aside first, so that a failure half-way leaves the old content.
-    const parts = await this.#loadParts(source, type);
+    const parts = await this.#loader.load(source, type);
     this.#flush();
     this.#freeParts(target);
     target.parts = parts;
@@ -336,78 +352,6 @@ export class WebGpuBackend implements Backend {
     this.#device.destroy();
   }
 
-  // ---- sampling
-
-  readonly sampling: Sampling = {
-    maxK: MAX_CHOSEN,
-    createChoice: (rows, k) => this.#createChoice(rows, k),
-    freeChoice: (choice) => this.#freeAt(choice),
-    choose: (choice, logits, n, row) => this.#choose(choice, logits, n, row),
-    embedChosen: (out, table, choice, n) => this.#embedChosen(out, table, choice, n),
-    readChoice: (choice, n) => this.#readChoice(choice, n),
-  };
-
-  #createChoice(rows: number, k: number): Choice {
-    this.#check();
-    if (!(Number.isInteger(k) && k >= 1 && k <= MAX_CHOSEN)) throw new Error(`${k} ids per row`);
-    const at = this.#memory.allocate((2 * k + 1) * rows * 4, () => this.#flush());
-    return this.#handles.add({ kind: "choice" as const, rows, k, at: at / 4 });
-  }
-
-  #freeAt(choice: Choice): void {
-    if (this.#disposed) return;
-    const { at } = this.#handles.get(choice);
-    this.#handles.delete(choice);
-    if (this.#failure === undefined) this.#memory.free(at * 4);
-  }
-
-  #choose(choice: Choice, logits: Tensor, n: number, row = 0): void {
-    this.#check();
-    const { at: out, k, rows } = this.#handles.get(choice);
-    const { at, cols } = this.#handles.get(logits);
-    requireRoom(logits, row + n, cols);
-    if (n > rows || k > cols) throw new Error(`${n} rows of ${cols} into [${rows}, ${k}]`);
-    if (n === 0) return;
-    const stretches = Math.ceil(cols / 1024);
-    const partial = this.#scratch.get("choice", n * stretches * (2 * k + 3));
-    this.#ops.push({
-      kind: "plain",
-      shader: "choose",
-      groups: [stretches, n, 1],
-      params: [at + row * cols, cols, k, partial],
-    });
-    const params = [partial, stretches, k, out, rows];
-    this.#ops.push({ kind: "plain", shader: "choose-merge", groups: [n, 1, 1], params });
-  }
-
-  #embedChosen(out: Tensor, table: Matrix, choice: Choice, n: number): void {
-    this.#check();
-    const [to, from, ids] = [
-      this.#handles.get(out),
-      this.#handles.get(table),
-      this.#handles.get(choice),
-    ];
-    requireRoom(out, n, table.cols);
-    if (n > ids.rows) throw new Error(`${n} rows of ${ids.rows}`);
-    if (n > 0) this.#ops.push({ kind: "embed", out: to, table: from, n, ids });
-  }
-
-  async #readChoice(choice: Choice, n: number): Promise<Chosen> {
-    this.#check();
-    const { at, rows, k } = this.#handles.get(choice);
-    if (n > rows) throw new Error(`${n} rows of ${rows}`);
-    const words = new Uint32Array((2 * k + 1) * rows);
-    await this.#readBytes({ at: at * 4, nBytes: words.byteLength }, (bytes) =>
-      words.set(new Uint32Array(bytes)),
-    );
-    const floats = new Float32Array(words.buffer);
-    return {
-      ids: words.slice(0, n * k),
-      logits: floats.slice(rows * k, (rows + n) * k),
-      logSums: floats.slice(2 * rows * k, 2 * rows * k + n),
-    };
-  }
-
   // ---- inside
 
   /** Submits what is recorded; with `readBack` in the same submission. */
@@ -471,60 +415,6 @@ export class WebGpuBackend implements Backend {
       row += n;
       return span;
     });
-  }
-
-  async #loadParts(source: MatrixSource, type: WeightType): Promise<MatrixPart[]> {
-    const { rows, cols } = source;
-    const most = rowsWithin(type, cols, this.#slabs.limit);
-    const parts: MatrixPart[] = [];
-    try {
-      for (let row0 = 0; row0 < rows; row0 += most) {
-        const n = Math.min(most, rows - row0);
-        const place = this.#placePart(type, n, cols);
-        const part = { ...place, row0, rows: n };
-        parts.push(part);
-        if (!this.#weightless) await this.#loadPart(source, type, part);
-      }
-      await this.#source.settle();
-    } catch (error) {
-      if (!this.#disposed) for (const part of parts) this.#slabs.free(part);
-      throw error;
-    }
-    return parts;
-  }
-
-  /**
-   * Products with one input (q, k, v; gate, up) are one dispatch if their weights share a slab. They are loaded one after another,
-   * none larger than the first: so the first looks for room for all, and the others follow it.
-   */
-  #placePart(type: WeightType, rows: number, cols: number): Place {
-    const nBytes = packedBytes(type, rows, cols);
-    const last = this.#lastPart;
-    const follows = last !== undefined && last.cols === cols && rows <= last.rows;
-    const count = rows > cols ? 2 : 3; // gate and up are tall, q, k and v are not
-    const room = follows ? nBytes : count * (nBytes + 256);
-    const place = this.#slabs.allocate(nBytes, room, follows ? last.buffer : undefined);
-    this.#lastPart = { rows, cols, buffer: place.buffer };
-    return place;
-  }
-
-  async #loadPart(source: MatrixSource, type: WeightType, part: MatrixPart): Promise<void> {
-    const { name, cols, dtype } = source;
-    const rowBytes = cols * (dtype === "F32" ? 4 : 2);
-    const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
-    for (let row = 0; row < part.rows; row += step) {
-      const n = Math.min(step, part.rows - row);
-      const values = toFloat32(await source.read(part.row0 + row, n), dtype);
-      if (values.length !== n * cols) {
-        throw new Error(`${name}: ${n} rows came as ${values.length} numbers`);
-      }
-      checkFinite(name, values, cols, part.row0 + row);
-      this.#check();
-      this.#flush(); // what is recorded may still use this place
-      for (const { offset, bytes } of packRows(type, values, row, n, part.rows, cols)) {
-        this.#device.queue.writeBuffer(part.buffer, part.offset + offset, bytes);
-      }
-    }
   }
 
   #freeParts({ parts }: GpuMatrix): void {
@@ -591,14 +481,4 @@ function failure(what: string, found: string, cause?: unknown): TureenError {
     { found, hint },
     cause === undefined ? {} : { cause },
   );
-}
-
-function checkFinite(name: string, values: Float32Array, cols: number, firstRow = 0): void {
-  const bad = findNotFinite(values);
-  if (bad === -1) return;
-  throw new TureenError("WEIGHTS_NOT_FINITE", `tensor ${name} holds NaN or infinity`, {
-    found: String(values[bad]),
-    where: `row ${firstRow + Math.floor(bad / cols)}, column ${bad % cols}`,
-    hint: "The file is damaged, or training diverged; get another copy.",
-  });
 }

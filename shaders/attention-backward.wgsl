@@ -1,0 +1,66 @@
+// Backward of attention over one sequence, first step, for the query heads of one KV head: with S = q kᵀ scale over
+// positions 0..i and P = softmax(S): dP = dOut vᵀ, dS = P ⊙ (dP - rowsum(P ⊙ dP)) · scale.
+// q, dOut [n, heads × headDim]; k, v [n, kvHeads × headDim] → P, dS [heads of the group, n, n], lower triangle.
+// Grid: (n, heads of the group). Bindings: lib/bindings.wgsl; 4: Params.
+//# include bindings
+//# include reduce
+
+struct Params {
+  q: u32, // the group's first column
+  k: u32, // the KV head's first column
+  v: u32,
+  d_out: u32,
+  probabilities: u32,
+  d_scores: u32,
+  n: u32,
+  cols: u32,
+  kv_cols: u32,
+  head_dim: u32,
+  scale: f32,
+}
+@group(0) @binding(4) var<storage, read> p: Params;
+
+var<workgroup> tops: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) t: u32,
+) {
+  let i = group.x;
+  let row = i * p.cols + group.y * p.head_dim;
+  let at = (group.y * p.n + i) * p.n;
+  var top = -3.0e38;
+  for (var j = t; j <= i; j += 64u) {
+    var score = 0.0;
+    var d_p = 0.0;
+    for (var c = 0u; c < p.head_dim; c++) {
+      score += load(p.q + row + c) * load(p.k + j * p.kv_cols + c);
+      d_p += load(p.d_out + row + c) * load(p.v + j * p.kv_cols + c);
+    }
+    store(p.probabilities + at + j, score * p.scale);
+    store(p.d_scores + at + j, d_p);
+    top = max(top, score * p.scale);
+  }
+  tops[t] = top;
+  workgroupBarrier();
+  for (var k = 0u; k < 64u; k++) {
+    top = max(top, tops[k]);
+  }
+  // each thread meets its own numbers again
+  var part = 0.0;
+  var weighted = 0.0;
+  for (var j = t; j <= i; j += 64u) {
+    let e = exp(load(p.probabilities + at + j) - top);
+    store(p.probabilities + at + j, e);
+    part += e;
+    weighted += e * load(p.d_scores + at + j);
+  }
+  let sum = sum_group(part, t);
+  let mean = sum_group(weighted, t) / sum;
+  for (var j = t; j <= i; j += 64u) {
+    let probability = load(p.probabilities + at + j) / sum;
+    store(p.probabilities + at + j, probability);
+    store(p.d_scores + at + j, probability * (load(p.d_scores + at + j) - mean) * p.scale);
+  }
+}

@@ -1,0 +1,32 @@
+// Backward of silu-mul.wgsl: dUp = dOut silu(z), dGate = dOut up σ(z) (1 + z (1 - σ(z))), z = gate, 1 - σ(z) = σ(-z).
+// `size` elements; dGate may be dOut. Grid: any; threads stride over it. Bindings: lib/bindings.wgsl; 4: Params.
+//# include bindings
+
+struct Params {
+  d_gate: u32,
+  d_up: u32,
+  d_out: u32,
+  gate: u32,
+  up: u32,
+  size: u32,
+}
+@group(0) @binding(4) var<storage, read> p: Params;
+
+/// 1 / (1 + e^-z); beyond 87 e^z would overflow
+fn sigmoid(z: f32) -> f32 {
+  return select(0.0, 1.0 / (1.0 + exp(min(-z, 87.0))), z > -87.0);
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(global_invocation_id) id: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+) {
+  for (var i = id.x; i < p.size; i += 64u * groups.x) {
+    let z = load(p.gate + i);
+    let d = load(p.d_out + i);
+    let s = sigmoid(z);
+    store(p.d_up + i, d * z * s);
+    store(p.d_gate + i, d * load(p.up + i) * s * (1.0 + z * sigmoid(-z)));
+  }
+}

@@ -1,0 +1,94 @@
+// Brings matrices into slabs: reads rows in pieces, packs them, writes them. A matrix too large for one slab lies in parts.
+import { TureenError } from "../../errors.ts";
+import { findNotFinite, toFloat32 } from "../../formats/float.ts";
+import type { MatrixSource, WeightType } from "../backend.ts";
+import type { MatrixPart } from "./handles.ts";
+import { packedBytes, rowsWithin } from "./layout.ts";
+import type { BufferSource, Place, Slabs } from "./memory.ts";
+import { packRows } from "./pack.ts";
+
+/** Bytes that one read of a source asks for, about. */
+const PIECE_BYTES = 1 << 22;
+
+export class WeightLoader {
+  readonly #source: BufferSource;
+  readonly #slabs: Slabs;
+  readonly #weightless: boolean;
+  readonly #beforeWrite: () => void;
+  #last: { rows: number; cols: number; buffer: GPUBuffer } | undefined;
+
+  /**
+   * @param weightless matrices get their place, but are not read
+   * @param beforeWrite submits what is recorded, since it may still use a place; throws if the backend is dead
+   */
+  constructor(source: BufferSource, slabs: Slabs, weightless: boolean, beforeWrite: () => void) {
+    this.#source = source;
+    this.#slabs = slabs;
+    this.#weightless = weightless;
+    this.#beforeWrite = beforeWrite;
+  }
+
+  /** @throws TureenError `WEIGHTS_NOT_FINITE`, `OUT_OF_MEMORY`; nothing is left allocated */
+  async load(source: MatrixSource, type: WeightType): Promise<MatrixPart[]> {
+    const { rows, cols } = source;
+    const most = rowsWithin(type, cols, this.#slabs.limit);
+    const parts: MatrixPart[] = [];
+    try {
+      for (let row0 = 0; row0 < rows; row0 += most) {
+        const n = Math.min(most, rows - row0);
+        const part = { ...this.#place(type, n, cols), row0, rows: n };
+        parts.push(part);
+        if (!this.#weightless) await this.#loadPart(source, type, part);
+      }
+      await this.#source.settle();
+    } catch (error) {
+      for (const part of parts) this.#slabs.free(part);
+      throw error;
+    }
+    return parts;
+  }
+
+  /**
+   * Products with one input (q, k, v; gate, up) are one dispatch if their weights share a slab. They are loaded one after another,
+   * none larger than the first: so the first looks for room for all, and the others follow it.
+   */
+  #place(type: WeightType, rows: number, cols: number): Place {
+    const nBytes = packedBytes(type, rows, cols);
+    const last = this.#last;
+    const follows = last !== undefined && last.cols === cols && rows <= last.rows;
+    const count = rows > cols ? 2 : 3; // gate and up are tall, q, k and v are not
+    const room = follows ? nBytes : count * (nBytes + 256);
+    const place = this.#slabs.allocate(nBytes, room, follows ? last.buffer : undefined);
+    this.#last = { rows, cols, buffer: place.buffer };
+    return place;
+  }
+
+  async #loadPart(source: MatrixSource, type: WeightType, part: MatrixPart): Promise<void> {
+    const { name, cols, dtype } = source;
+    const rowBytes = cols * (dtype === "F32" ? 4 : 2);
+    const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+    for (let row = 0; row < part.rows; row += step) {
+      const n = Math.min(step, part.rows - row);
+      const values = toFloat32(await source.read(part.row0 + row, n), dtype);
+      if (values.length !== n * cols) {
+        throw new Error(`${name}: ${n} rows came as ${values.length} numbers`);
+      }
+      checkFinite(name, values, cols, part.row0 + row);
+      this.#beforeWrite();
+      for (const { offset, bytes } of packRows(type, values, row, n, part.rows, cols)) {
+        this.#source.device.queue.writeBuffer(part.buffer, part.offset + offset, bytes);
+      }
+    }
+  }
+}
+
+/** @throws TureenError `WEIGHTS_NOT_FINITE` */
+export function checkFinite(name: string, values: Float32Array, cols: number, firstRow = 0): void {
+  const bad = findNotFinite(values);
+  if (bad === -1) return;
+  throw new TureenError("WEIGHTS_NOT_FINITE", `tensor ${name} holds NaN or infinity`, {
+    found: String(values[bad]),
+    where: `row ${firstRow + Math.floor(bad / cols)}, column ${bad % cols}`,
+    hint: "The file is damaged, or training diverged; get another copy.",
+  });
+}
