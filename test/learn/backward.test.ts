@@ -6,7 +6,7 @@ import { openSafetensors } from "../../src/formats/safetensors.ts";
 import { BackwardPass, type TrainingExample } from "../../src/learn/backward.ts";
 import type { DecoderWeights } from "../../src/model/weights.ts";
 import { openFileSet } from "../../src/sources/open.ts";
-import { backends } from "../support/backends.ts";
+import { backendsAndGpu } from "../support/backends.ts";
 import {
   freeModel,
   loadAdapterFolder,
@@ -85,7 +85,7 @@ function weightsOf(mode: string, a: number, b: number): [number, number] {
   return [first, 1 - first];
 }
 
-describe.each(backends.filter(({ unavailable }) => unavailable === undefined))(
+describe.each(backendsAndGpu.filter(({ unavailable }) => unavailable === undefined))(
   "backward pass on $name",
   ({ create }) => {
     describe.each(setups)("$name", ({ base, adapters, folder, scalings }) => {
