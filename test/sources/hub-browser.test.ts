@@ -164,6 +164,7 @@ describe.skipIf(missing && !process.env.CI)(`Chromium${missing ? `: ${missing}` 
     const text = await load(page).catch((error: unknown) => String(error));
     expect(text).toMatch(/the browser gives this page no more storage: found QuotaExceededError/);
     await session.send("Storage.overrideQuotaForOrigin", { origin });
+    await new Promise((resolve) => setTimeout(resolve, 300)); // for requests that were given up
     hub.sent = 0;
     expect(await load(page)).toMatchObject({ size: weights.content.length });
     expect(hub.sent).toBe(weights.content.length - 8 * 1024 * 1024);

@@ -44,7 +44,7 @@ export function useHub(): void {
 
 /** Impatient, with ranges small enough that the weights need several. */
 export const internals: HubInternals = {
-  transport: { delays: [5, 5, 5], patience: 300, maxRetryAfter: 500 },
+  transport: { delays: [5, 5, 5], patience: 600, maxRetryAfter: 500 },
   rangeBytes: 64 * 1024,
 };
 
