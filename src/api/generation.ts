@@ -197,12 +197,17 @@ class TimedSession implements StepModel {
     this.#logits = new Float32Array(vocabSize);
   }
 
-  async forward(ids: readonly number[], rows: number, signal?: AbortSignal): Promise<Float32Array> {
+  async forward(
+    ids: readonly number[],
+    rows: number,
+    signal?: AbortSignal,
+    best?: number,
+  ): Promise<Float32Array> {
     const start = performance.now();
     const size = rows * this.#vocabSize;
     if (size > this.#logits.length) this.#logits = new Float32Array(size);
     const logits = this.#logits.subarray(0, size);
-    await this.#session.forward(ids, this.#soup, logits, signal);
+    await this.#session.forward(ids, this.#soup, logits, signal, best);
     this.#lastAt = performance.now();
     if (this.#passes++ === 0) {
       this.#firstAt = this.#lastAt;

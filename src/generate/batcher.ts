@@ -15,6 +15,8 @@ export interface Job {
   readonly banks: Banks;
   /** Receives the logits of as many of the last tokens as it has room for. */
   readonly logits: Float32Array | undefined;
+  /** How many of the best logits matter; default: all. */
+  readonly best?: number | undefined;
 }
 
 /** Runs tasks that need the model for themselves, one at a time in the order of the calls. */
@@ -179,8 +181,8 @@ export class Batcher {
 
 /** The next `n` tokens of a request, with the logits that fall on them. */
 function nextPart({ job, done }: Request, n: number, vocabSize: number): PassPart {
-  const { ids, position, cache, banks, logits } = job!;
-  const part = { position: position + done, cache, banks };
+  const { ids, position, cache, banks, logits, best } = job!;
+  const part = { position: position + done, cache, banks, best };
   if (n === ids.length) return { ...part, ids, logits };
   const chosen = ids.slice(done, done + n);
   if (logits === undefined) return { ...part, ids: chosen };

@@ -12,9 +12,15 @@ import { StopScanner } from "./stop-scanner.ts";
 export interface StepModel {
   /**
    * Appends tokens to the context.
+   * @param best how many of the best logits of each row matter, default all; others may be -Infinity
    * @returns logits [rows, vocabSize] after each of the last `rows`; may be overwritten by the next call
    */
-  forward(ids: readonly number[], rows: number, signal?: AbortSignal): Promise<Float32Array>;
+  forward(
+    ids: readonly number[],
+    rows: number,
+    signal?: AbortSignal,
+    best?: number,
+  ): Promise<Float32Array>;
   /** Takes the last n tokens out of the context again. */
   takeBack(n: number): void;
   /** Whether `forward` would give the same as last time: its weights have not changed. */
@@ -113,7 +119,8 @@ export async function* generateTokens(
     const rows = 1 + expected.length;
     const isSteady = passes > 0 && model.isCurrent(); // or all of the text may be run again
     const start = performance.now();
-    const logits = await forwardUnlessAborted(model, [...next, ...expected], rows, signal);
+    const ids = [...next, ...expected];
+    const logits = await forwardUnlessAborted(model, ids, rows, signal, sampler.best);
     if (logits === undefined) {
       finishReason = "abort";
       break;
@@ -213,10 +220,11 @@ async function forwardUnlessAborted(
   ids: readonly number[],
   rows: number,
   signal: AbortSignal | undefined,
+  best: number | undefined,
 ): Promise<Float32Array | undefined> {
   if (signal?.aborted) return undefined;
   try {
-    const logits = await model.forward(ids, rows, signal);
+    const logits = await model.forward(ids, rows, signal, best);
     return signal?.aborted ? undefined : logits;
   } catch (error) {
     if (error instanceof TureenError && error.code === "ABORTED" && signal?.aborted)

@@ -62,6 +62,16 @@ export class Sampler {
     return this.#options.seed;
   }
 
+  /** How many of the best logits decide; `undefined` where all may. */
+  get best(): number | undefined {
+    const { logitBias, repetitionPenalty, presencePenalty, frequencyPenalty } = this.#options;
+    const { temperature, topK, logprobs } = this.#options;
+    const changes = repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+    if (logitBias.length > 0 || changes || logprobs >= 0) return undefined;
+    if (temperature === 0) return 1;
+    return topK > 0 && topK < this.#vocabSize ? topK : undefined;
+  }
+
   /** Counts tokens of the prompt for the repetition penalty. */
   observe(tokens: Iterable<number>): void {
     for (const token of tokens) this.#seen.add(token);

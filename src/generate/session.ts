@@ -120,6 +120,7 @@ export class Session {
   /**
    * @internal appends tokens and runs them; if anything that the cached ones depend on has changed, runs those again too
    * @param logits receives the logits of as many of the last tokens as it has room for: [.., vocabSize]
+   * @param best how many of the best of them matter; default: all
    * @throws TureenError `PROMPT_TOO_LONG`, `TOKEN_OUT_OF_RANGE`, `ADAPTER_NOT_FOUND`, `ABORTED`, `DISPOSED`; the session
    * stays usable
    */
@@ -128,11 +129,12 @@ export class Session {
     soup: Soup | undefined,
     logits?: Float32Array,
     signal?: AbortSignal,
+    best?: number,
   ): Promise<void> {
     let past: number[] = [];
     await this.#context.batcher.run((): Job => {
       past = this.#tokens;
-      return this.#begin(ids, soup, logits);
+      return { ...this.#begin(ids, soup, logits), best };
     }, signal);
     if (this.#disposed) return;
     for (const id of ids) past.push(id);

@@ -1,6 +1,7 @@
 // The forward pass of a Llama-family model, written once for all backends: run state allocated once, one loop over layers. A
 // pass takes rows of any number of sequences. No arithmetic happens here; every step is an operation of the backend.
 import type { Backend, KvCache, KvCacheType, Rope, Span } from "../backend/backend.ts";
+import type { Choice } from "../backend/sampling.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import { nextTask } from "../next-task.ts";
 import type { ModelConfig } from "./config.ts";
@@ -29,6 +30,11 @@ export interface PassPart {
   readonly banks: Banks;
   /** Receives the logits of as many of the last tokens as it has room for: [.., vocabSize]. Default: none are computed. */
   readonly logits?: Float32Array | undefined;
+  /**
+   * Only so many of the best logits of each row matter: where the backend can choose them, all others are -Infinity, and few bytes
+   * come back. Default: all matter.
+   */
+  readonly best?: number | undefined;
 }
 
 /**
@@ -56,6 +62,8 @@ export class Decoder {
   readonly #products: Products;
   readonly #rowBanks: RowBanks;
   readonly #kvCache: KvCacheType;
+  /** By k, for logits' rows. */
+  readonly #choices = new Map<number, Choice>();
   #rope: Rope | undefined;
   #lastPass: Promise<unknown> = Promise.resolve();
   #disposed = false;
@@ -199,6 +207,7 @@ export class Decoder {
     if (this.#disposed) return;
     this.#disposed = true;
     for (const tensor of Object.values(this.#state)) this.#backend.free(tensor);
+    for (const choice of this.#choices.values()) this.#backend.sampling?.freeChoice(choice);
     if (this.#rope !== undefined) this.#backend.free(this.#rope);
   }
 
@@ -303,7 +312,9 @@ export class Decoder {
     const { vocabSize } = this.config;
     const [product] = this.#products.head;
     const bank = product.bank;
-    const places = parts.flatMap(({ logits: place }) => (place?.length ? [place] : []));
+    const places = parts.flatMap(({ logits: place, best }) =>
+      place?.length ? [{ place, best }] : [],
+    );
     let filled = 0; // rows of places[0]
     for (let row = head; row < n; row += logits.rows) {
       const rows = Math.min(logits.rows, n - row);
@@ -311,10 +322,14 @@ export class Decoder {
       this.#backend.linear(xNorm, rows, this.#products.head, row);
       const reads: Promise<unknown>[] = [];
       for (let at = 0; at < rows; ) {
-        const place = places[0]!;
+        const { place, best } = places[0]!;
         const count = Math.min(rows - at, place.length / vocabSize - filled);
         const into = place.subarray(filled * vocabSize, (filled + count) * vocabSize);
-        reads.push(this.#backend.read(logits, at, count, into));
+        reads.push(
+          best !== undefined && this.#canChoose(best)
+            ? this.#readBest(at, count, best, into)
+            : this.#backend.read(logits, at, count, into),
+        );
         at += count;
         filled += count;
         if (filled === place.length / vocabSize) {
@@ -323,6 +338,28 @@ export class Decoder {
         }
       }
       await Promise.all(reads);
+    }
+  }
+
+  #canChoose(k: number): boolean {
+    return k <= Math.min(this.#backend.sampling?.maxK ?? 0, this.config.vocabSize);
+  }
+
+  /** The k best logits of some rows, and -Infinity for all others; NaN if one is not finite. */
+  async #readBest(row: number, count: number, k: number, into: Float32Array): Promise<void> {
+    const sampling = this.#backend.sampling!;
+    const { vocabSize } = this.config;
+    const { logits } = this.#state;
+    const choice = this.#choices.get(k) ?? sampling.createChoice(logits.rows, k);
+    this.#choices.set(k, choice);
+    sampling.choose(choice, logits, count, row);
+    const chosen = await sampling.readChoice(choice, count);
+    into.fill(Number.NEGATIVE_INFINITY);
+    for (let i = 0; i < count; i++) {
+      if (!Number.isFinite(chosen.logSums[i]!)) into[i * vocabSize] = Number.NaN;
+      for (let j = i * k; j < (i + 1) * k; j++) {
+        into[i * vocabSize + chosen.ids[j]!] = chosen.logits[j]!;
+      }
     }
   }
 
