@@ -65,11 +65,15 @@ export async function openDevice(gpu: GPU, adapter: GPUAdapter): Promise<OpenDev
       // Models are large: these two as the adapter has them, all else as every device has it.
       requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
     });
+    // Not every host's types know it.
+    const { wgslLanguageFeatures: language } = gpu as {
+      readonly wgslLanguageFeatures?: { has(name: string): boolean };
+    };
     return {
       device,
       description: nameOf(adapter.info),
       software: isSoftware(adapter),
-      packedDot: gpu.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") ?? false,
+      packedDot: language?.has("packed_4x8_integer_dot_product") ?? false,
     };
   } catch (cause) {
     throw new TureenError(
