@@ -87,7 +87,7 @@ function ceilingTable(results: Results): string {
 
 /** G/s over the ceiling of the type's instruction, GB/s over the bandwidth. */
 function kernelTable(results: Results): string {
-  const ceilingOf: Record<string, string> = { f32: "f32", q8: "i8 widening", q4: "i8 widening" };
+  const ceilingOf: Record<string, string> = { f32: "f32", q8: "i8 widening", q4: "i8" };
   const rows = filter(results, { section: "kernels", metric: "G/s" }).map((row) => {
     const { type, threads, tokens, kernel, contender } = row;
     const key = { section: "kernels", type, threads, tokens, kernel, contender } as Partial<Row>;
