@@ -24,6 +24,11 @@ export interface LoadModelOptions {
    * says which, and why. `reference` is plain TypeScript, slow, for comparison.
    */
   readonly backend?: BackendOptions["backend"] | undefined;
+  /**
+   * Where a GPU is lost while it works (a driver's reset, a laptop's other GPU), texts go on on wasm from their token history.
+   * Without it they fail with `BACKEND_FAILED`. Default false.
+   */
+  readonly fallback?: boolean | undefined;
   /** Default: chosen by the backend from the cores there are. */
   readonly threads?: number | undefined;
   /** Which build of the wasm kernels, e.g. `relaxed`; for tests and measurements. Default: the fastest that runs here. */
@@ -96,7 +101,13 @@ export async function loadModel(
   let backend: Backend | undefined;
   try {
     checkpoint = await openCheckpoint(files, { signal, early: true });
-    const chosen = await chooseBackend({ backend: kind, threads, build, wasm });
+    const chosen = await chooseBackend({
+      backend: kind,
+      threads,
+      build,
+      wasm,
+      fallback: options.fallback,
+    });
     backend = chosen.backend;
     const weights = await loadWeights(checkpoint, config, backend, {
       quantize,

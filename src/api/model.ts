@@ -94,6 +94,12 @@ export class Model {
       get weightsVersion() {
         return model.#weightsVersion;
       },
+      recover: () =>
+        this.#queue.run(async () => {
+          const recovered = (await backend.recover?.()) ?? false;
+          if (recovered) this.#weightsVersion++; // no cache holds anything
+          return recovered;
+        }),
     };
     this.#sessions = new SessionPool(this.#context, this.contextLength);
   }

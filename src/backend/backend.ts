@@ -218,6 +218,11 @@ export interface Backend {
 
   /** Runs all that is recorded and copies rows out, row-major [nRows, cols], into `into` if given. */
   read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array>;
+  /**
+   * After a failure: goes on elsewhere, where that was prepared. All handles stay; what tensors and caches held is lost.
+   * @returns whether it does
+   */
+  recover?(): Promise<boolean>;
   /** Releases everything. Handles are dead afterwards. */
   dispose(): Promise<void>;
 }

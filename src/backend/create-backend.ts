@@ -13,6 +13,8 @@ export interface BackendOptions {
   readonly threads?: number | undefined;
   /** Which wasm build to run. Default: the best that the host supports. */
   readonly build?: Build | undefined;
+  /** Where a GPU is lost while it works, go on on wasm. Needs memory for adapters once more. Default false. */
+  readonly fallback?: boolean | undefined;
   /** Compiled kernels, for hosts that refuse to compile bytes. */
   readonly wasm?: WasmModules | undefined;
 }
@@ -25,6 +27,14 @@ export interface ChosenBackend {
 
 /** @throws TureenError `OPTION_INVALID`, `BACKEND_UNAVAILABLE` */
 export async function chooseBackend(options: BackendOptions = {}): Promise<ChosenBackend> {
+  const chosen = await choose(options);
+  if (options.fallback !== true || chosen.backend.name !== "webgpu") return chosen;
+  const { FallbackBackend } = await import("./fallback-backend.ts");
+  const backend = new FallbackBackend(chosen.backend, () => createWasm(options));
+  return { backend, reason: chosen.reason };
+}
+
+async function choose(options: BackendOptions): Promise<ChosenBackend> {
   if (options.backend !== undefined && options.backend !== "auto") {
     return { backend: await createBackend(options), reason: "it was asked for" };
   }

@@ -15,6 +15,8 @@ export interface SessionContext {
   readonly weightsVersion: number;
   /** Runs one task at a time, in order of the calls: a pass, or a change of weights. */
   run<T>(task: () => Promise<T>): Promise<T>;
+  /** After the backend has failed: whether it goes on elsewhere, with nothing in its caches. */
+  recover?(): Promise<boolean>;
 }
 
 /**
@@ -132,10 +134,19 @@ export class Session {
     best?: number,
   ): Promise<void> {
     let past: number[] = [];
-    await this.#context.batcher.run((): Job => {
-      past = this.#tokens;
-      return { ...this.#begin(ids, soup, logits), best };
-    }, signal);
+    const pass = (): Promise<void> =>
+      this.#context.batcher.run((): Job => {
+        past = this.#tokens;
+        return { ...this.#begin(ids, soup, logits), best };
+      }, signal);
+    try {
+      await pass();
+    } catch (error) {
+      const failed = error instanceof TureenError && error.code === "BACKEND_FAILED";
+      if (!failed || (await this.#context.recover?.()) !== true) throw error;
+      this.#tokens = past; // which the new caches do not hold: all of it is run again
+      await pass();
+    }
     if (this.#disposed) return;
     for (const id of ids) past.push(id);
     this.#tokens = past;

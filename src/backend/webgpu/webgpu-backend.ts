@@ -43,6 +43,15 @@ const MIB = 2 ** 20;
 /** Widest head that attention.wgsl takes. */
 const MAX_HEAD_DIM = 128;
 
+export interface GpuMemory {
+  readonly weights: number;
+  readonly activations: number;
+  readonly caches: number;
+  /** Compiled shaders. */
+  readonly pipelines: number;
+  readonly submissions: number;
+}
+
 export class WebGpuBackend implements Backend {
   readonly name = "webgpu";
   readonly build: string;
@@ -104,6 +113,17 @@ export class WebGpuBackend implements Backend {
     void device.lost.then(({ reason, message }) => {
       if (!this.#disposed) this.#fail("the GPU was lost", `${reason}: ${message}`);
     });
+  }
+
+  /** What is allocated, in bytes, and what was done: for tests and for people who wonder. */
+  get memory(): GpuMemory {
+    return {
+      weights: this.#slabs.used,
+      activations: this.#memory.used,
+      caches: [...this.#caches].reduce((sum, { size }) => sum + size, 0),
+      pipelines: this.#pipelines.count,
+      submissions: this.#submitter.submissions,
+    };
   }
 
   // ---- weights and buffers
