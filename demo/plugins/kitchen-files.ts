@@ -7,7 +7,7 @@ import type { Plugin } from "vite";
 
 const MODULE = "virtual:kitchen";
 /** Examples of each skill that the page learns from. */
-const EXAMPLES = 48;
+const EXAMPLES = 32;
 
 const AS_THEY_ARE = [
   "base/config.json",

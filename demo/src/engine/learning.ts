@@ -14,7 +14,8 @@ const FACTORS: Readonly<Record<Scales, readonly number[]>> = {
   spoiled: [2, 0.5],
   trained: [1, 1],
 };
-const EPOCHS = 3;
+/** Few examples: some passes over them, in larger steps than for many. */
+const TRAINING = { epochs: 3, learningRate: 0.05 };
 
 /** Every other one is enough to tell, before and after. */
 export function pickQuestions({ questions }: Kitchen): Kitchen["questions"] {
@@ -129,7 +130,7 @@ export class Learning {
         { name: "facts", examples: examples.facts },
         { name: "answers", examples: examples.answers },
       ],
-      epochs: EPOCHS,
+      ...TRAINING,
       signal: this.#stopLearning.signal,
       onProgress: (progress) => this.#follow(progress, names),
     });

@@ -130,7 +130,7 @@ function describePhase(): string {
   const seconds = learning.seconds.value;
   switch (learning.phase.value) {
     case "idle":
-      return "Takes some ten seconds on one core.";
+      return "Takes some five seconds.";
     case "before":
       return "Asking the held-out questions with uniform weights…";
     case "learning":
