@@ -41,10 +41,11 @@ async function choose(options: BackendOptions): Promise<ChosenBackend> {
   const { threads, build, wasm } = options;
   let why = "options of the wasm backend were given";
   if (threads === undefined && build === undefined && wasm === undefined) {
-    const { createWebGpuBackend, describeGpu } = await import("./webgpu/create.ts");
+    const { describeGpu } = await import("./webgpu/device.ts");
     const gpu = await describeGpu();
     if ("name" in gpu) {
       try {
+        const { createWebGpuBackend } = await import("./webgpu/create.ts");
         const backend = await createWebGpuBackend();
         return { backend, reason: `there is a GPU: ${gpu.name}` };
       } catch (error) {

@@ -6,9 +6,9 @@ import { expect, test } from "vitest";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Loaded on demand, and always on the way to a model. Merging, learning, the hub's cache and the reference are not. */
+/** Loaded on demand, and always on the way to a model. Merging, learning, the hub's cache, the GPU's backend and the reference are not. */
 const ON_THE_WAY =
-  /backend\/wasm\/(create|builds|host-threads)\.js$|generated\/relaxed-threads\.js$/;
+  /backend\/wasm\/(create|builds|host-threads)\.js$|backend\/webgpu\/device\.js$|generated\/relaxed-threads\.js$/;
 const BUDGET = 120_000;
 
 async function bundle(program: string): Promise<readonly Rolldown.OutputChunk[]> {

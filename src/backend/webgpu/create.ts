@@ -1,7 +1,7 @@
 // Starts the WebGPU backend.
 import { TureenError } from "../../errors.ts";
 import type { Backend } from "../backend.ts";
-import { findAdapter, findGpu, isSoftware, nameOf, openDevice } from "./device.ts";
+import { findAdapter, findGpu, openDevice } from "./device.ts";
 import { WebGpuBackend } from "./webgpu-backend.ts";
 
 /**
@@ -18,14 +18,4 @@ export async function createWebGpuBackend(gpu?: GPU): Promise<Backend> {
     });
   }
   return new WebGpuBackend(await openDevice(found, adapter));
-}
-
-/** The GPU that `backend: "auto"` would take, or why it takes none. */
-export async function describeGpu(): Promise<{ readonly name: string } | { readonly why: string }> {
-  const gpu = await findGpu();
-  if (typeof gpu === "string") return { why: gpu };
-  const adapter = await findAdapter(gpu);
-  if (typeof adapter === "string") return { why: adapter };
-  const name = nameOf(adapter.info);
-  return isSoftware(adapter) ? { why: `${name} is a software renderer` } : { name };
 }

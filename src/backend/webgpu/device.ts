@@ -1,5 +1,5 @@
 // Finds a GPU: the host's own WebGPU (browsers, Deno, workers), or the optional package `webgpu` (Node). Requests what the
-// shaders use and the device has, nothing else.
+// shaders use and the device has, nothing else. Small: it is loaded to find out whether the rest is worth loading.
 import { TureenError } from "../../errors.ts";
 
 /** A device, and what the rest of the backend needs to know of it. */
@@ -52,6 +52,16 @@ export function isSoftware({ info }: GPUAdapter): boolean {
 export function nameOf({ vendor, architecture, device, description }: GPUAdapterInfo): string {
   const parts = [vendor, architecture, description || device];
   return [...new Set(parts.map((part) => part.trim()))].filter((part) => part !== "").join(" ");
+}
+
+/** The GPU that `backend: "auto"` would take, or why it takes none. */
+export async function describeGpu(): Promise<{ readonly name: string } | { readonly why: string }> {
+  const gpu = await findGpu();
+  if (typeof gpu === "string") return { why: gpu };
+  const adapter = await findAdapter(gpu);
+  if (typeof adapter === "string") return { why: adapter };
+  const name = nameOf(adapter.info);
+  return isSoftware(adapter) ? { why: `${name} is a software renderer` } : { name };
 }
 
 /** @throws TureenError `BACKEND_UNAVAILABLE` */
