@@ -73,7 +73,12 @@ describe("generate", () => {
       finishReason: "stop",
       seed: 7,
       soup: JSON.parse(readFileSync(LEARNED, "utf8")).weights,
-      backend: { name: "wasm", build: expect.any(String), threads: 1 },
+      backend: {
+        name: "wasm",
+        build: expect.any(String),
+        threads: 1,
+        reason: expect.any(String),
+      },
       timings: {
         loadMs: expect.any(Number),
         prefillTokensPerSecond: expect.any(Number),
@@ -307,7 +312,7 @@ describe("mistakes", () => {
     [
       2,
       ["generate", "--model", BASE, "--backend", "gpu", "a"],
-      /--backend: expected auto, wasm, reference, found "gpu"/,
+      /--backend: expected auto, webgpu, wasm, reference, found "gpu"/,
     ],
     [
       2,
