@@ -1,7 +1,5 @@
-import { kitchenProblem } from "./engine/kitchen.ts";
 import { Footer } from "./parts/footer.tsx";
 import { Header } from "./parts/header.tsx";
-import { Problem } from "./parts/problem.tsx";
 import { BringSection } from "./sections/bring.tsx";
 import { CooksSection } from "./sections/cooks.tsx";
 import { LearnSection } from "./sections/learn.tsx";
@@ -16,7 +14,6 @@ export function App() {
       </a>
       <Header />
       <main id="main" tabIndex={-1}>
-        <Problem error={kitchenProblem.value} what="The kitchen could not be opened." />
         <CooksSection />
         <SeasonSection />
         <LearnSection />

@@ -67,6 +67,7 @@ describe.skipIf(missing !== undefined && !mustRun)(title, { timeout: 90_000 }, (
       await route.continue();
     });
     await page.goto(server.url);
+    await page.getByRole("progressbar", { name: "Opening the kitchen" }).waitFor();
     await readCooks(page);
     await shoot(page, `${width}-${colorScheme}-top`);
     // What a browser counts as good is below 0.1; here nothing in view may move.

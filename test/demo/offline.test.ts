@@ -43,6 +43,19 @@ describe.skipIf(missing !== undefined && !mustRun)(title, { timeout: 90_000 }, (
     await first.close();
   });
 
+  test("says so when the first visit breaks off, and tries again", async () => {
+    const server = await site.serve();
+    const { page, close } = await visit(site.browser, "about:blank");
+    await page.route("**/base/model.safetensors", (route) => route.abort(), { times: 1 });
+    await page.goto(server.url);
+    const problem = await waitForText(page, ".opening .problem", /could not be opened/);
+    expect(problem).toContain("kitchen/base/model.safetensors could not be fetched");
+    await page.getByRole("button", { name: "Try again" }).click();
+    expect((await readCooks(page)).soup).toEqual(["Daxpel carries a ladder.", "Right"]);
+    await close();
+    await server.close();
+  });
+
   test("adds the headers itself where a visitor wants it, and only then", async () => {
     const server: StaticServer = await site.serve();
     const at = await visit(site.browser, server.url);

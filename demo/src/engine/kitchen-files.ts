@@ -12,7 +12,7 @@ export interface FileProgress {
 /** All of the kitchen, by path. */
 export type KitchenFiles = ReadonlyMap<string, Blob>;
 
-/** @throws TypeError without a network and without kept files */
+/** @throws Error that names a file which is neither kept nor to be had */
 export async function fetchKitchen(
   onProgress: (progress: FileProgress) => void,
 ): Promise<KitchenFiles> {
@@ -59,17 +59,23 @@ async function openCache(): Promise<Cache | undefined> {
   }
 }
 
+/** @throws Error that names the file */
 async function download(url: string, count: (nBytes: number) => void): Promise<Blob> {
-  const response = await fetch(url);
-  if (!response.ok || response.body === null) {
-    throw new Error(`${url}: the server answered with status ${response.status}.`);
-  }
-  const pieces: BlobPart[] = [];
-  const reader = response.body.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return new Blob(pieces);
-    pieces.push(value);
-    count(value.byteLength);
+  try {
+    const response = await fetch(url);
+    if (!response.ok || response.body === null) {
+      throw new Error(`the server answered with status ${response.status}`);
+    }
+    const pieces: BlobPart[] = [];
+    const reader = response.body.getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return new Blob(pieces);
+      pieces.push(value);
+      count(value.byteLength);
+    }
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Error(`${url} could not be fetched: ${reason}.`, { cause });
   }
 }

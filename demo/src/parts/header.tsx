@@ -1,5 +1,5 @@
 // Name and table of contents. Links scroll by script: the address holds the soup.
-import { kitchen } from "../engine/kitchen.ts";
+import { kitchen, kitchenProblem } from "../engine/kitchen.ts";
 
 const SECTIONS = [
   ["taste", "Taste"],
@@ -16,6 +16,7 @@ export function scrollTo(id: string): void {
 }
 
 function describe(threads: number | undefined): string {
+  if (kitchenProblem.value !== undefined) return "The kitchen is closed";
   if (threads === undefined) return "Opening the kitchen…";
   return `Runs in this page, on ${threads === 1 ? "one thread" : `${threads} threads`}`;
 }

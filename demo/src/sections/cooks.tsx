@@ -1,10 +1,11 @@
 // One question, four cooks: base, each adapter, and the soup, side by side.
 
 import { formatBytes, formatMs } from "../engine/format.ts";
-import { kitchen, kitchenProgress } from "../engine/kitchen.ts";
+import { kitchen, kitchenProblem, kitchenProgress } from "../engine/kitchen.ts";
 import { VERDICTS } from "../engine/questions.ts";
 import { askAll, cooks, drawQuestion, question } from "../engine/tasting.ts";
 import { CookCard } from "../parts/cook-card.tsx";
+import { Problem } from "../parts/problem.tsx";
 import { Progress } from "../parts/progress.tsx";
 
 const COOKS = [
@@ -95,6 +96,16 @@ function Opening() {
         {formatBytes(bytesTotal)} of model, adapters and questions, ready after{" "}
         {formatMs(kitchen.value.readyMs)}. Kept in this browser: the next visit needs no network.
       </p>
+    );
+  }
+  if (kitchenProblem.value !== undefined) {
+    return (
+      <div class="opening">
+        <Problem error={kitchenProblem.value} what="The kitchen could not be opened." />
+        <button type="button" onClick={() => location.reload()}>
+          Try again
+        </button>
+      </div>
     );
   }
   return (
