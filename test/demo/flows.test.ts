@@ -148,7 +148,7 @@ describe.skipIf(missing !== undefined && !mustRun).each([
     }
     await page.getByLabel("CAT, learned").check();
     await waitForText(page, "#season .verdict", /Right$/);
-    expect(await cell.getAttribute("aria-label")).not.toMatch(/1\.00$/);
+    await expect.poll(() => cell.getAttribute("aria-label")).not.toMatch(/1\.00$/);
     await page.getByRole("button", { name: /questions to it/ }).click();
     expect(await waitForText(page, ".scores tr", /CAT, learned/)).toMatch(/22\d of 240/);
     await page.getByRole("button", { name: "Reset to uniform" }).click();

@@ -33,7 +33,7 @@ export const cooks = {
   soup: new Answer(),
 } as const;
 
-/** The soup that answers: the live one, or the merged adapter. */
+/** The soup that answers: the live one, or the merged adapter; undefined while it is made. */
 export const served = signal<RemoteSoup | undefined>(undefined);
 const merging = new Latest();
 
@@ -71,6 +71,7 @@ export function drawQuestion(): void {
 export async function choose(id: string): Promise<void> {
   const { blend, learned } = kitchen.value!;
   method.value = id;
+  served.value = undefined;
   await blend.apply(id === "learned" ? JSON.parse(learned).weights : uniform(ADAPTERS));
   await serve();
 }
@@ -98,6 +99,7 @@ async function serve(): Promise<void> {
 async function serveMerged(recipe: { readonly method: string }): Promise<void> {
   const { model, blend } = kitchen.value!;
   merged.value = undefined;
+  served.value = undefined;
   try {
     if ((await model.adapters).some(({ name }) => name === MERGED)) {
       await model.unloadAdapter(MERGED);

@@ -46,7 +46,7 @@ export function ScoreBoard({ kitchen }: { readonly kitchen: Kitchen }) {
     <div class="scores">
       <div class="buttons">
         {asked.value === undefined ? (
-          <button type="button" onClick={() => void score()}>
+          <button type="button" disabled={served.value === undefined} onClick={() => void score()}>
             Put all {total} questions to it
           </button>
         ) : (
