@@ -1,10 +1,11 @@
-// What every host with WebGPU runs: the cases of the conformance suite against the reference, and golden prompts of the kitchen
+// What every host with WebGPU runs: the cases of the conformance suite, backward pass included, against the reference, and golden prompts of the kitchen
 // against wasm. Bundled to one file (bundle.ts), so that Node, Deno and browsers run the same bytes.
 import { loadModel } from "../../src/api/load-model.ts";
 import type { Model } from "../../src/api/model.ts";
 import { createReferenceBackend } from "../../src/backend/reference/create.ts";
 import { createWebGpuBackend } from "../../src/backend/webgpu/create.ts";
 import { cases } from "../backend/cases.ts";
+import { gradientCases } from "../backend/gradient-cases.ts";
 import { expectClose, maxDifference } from "../support/values.ts";
 
 export interface WebGpuReport {
@@ -33,7 +34,7 @@ export async function runWebGpu(
   const backend = await createWebGpuBackend();
   const reference = createReferenceBackend();
   const failures: { name: string; message: string }[] = [];
-  const chosen = cases.filter((_, i) => i % stride === 0);
+  const chosen = [...cases, ...gradientCases].filter((_, i) => i % stride === 0);
   for (const one of chosen) {
     const expected = await one.run(reference);
     const bound = one.gpuBound ?? one.bound;

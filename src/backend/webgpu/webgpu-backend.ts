@@ -3,7 +3,6 @@
 import { TureenError } from "../../errors.ts";
 import type {
   Backend,
-  BankEntry,
   Handle,
   KvCache,
   KvCacheOptions,
@@ -22,7 +21,6 @@ import type {
 import type { Gradients } from "../gradients.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import type { Sampling } from "../sampling.ts";
-import { requireBeside, requirePositions, requireRoom, requireRows } from "../wasm/checks.ts";
 import type { Core } from "./core.ts";
 import type { OpenDevice } from "./device.ts";
 import { type Dispatch, DispatchList } from "./dispatch-list.ts";
@@ -30,10 +28,11 @@ import { GpuGradients } from "./gradients.ts";
 import { type GpuMatrix, type GpuVector, HandleRegistry } from "./handles.ts";
 import { packedBytes, VEC4 } from "./layout.ts";
 import { Bank, BufferSource, GPU_STORAGE, Heap, Slabs } from "./memory.ts";
-import type { ActiveSegment, GpuSpan, LinearProduct, Operation } from "./operations.ts";
+import type { Operation } from "./operations.ts";
 import { packRows } from "./pack.ts";
 import { Pipelines } from "./pipelines.ts";
 import { Planner } from "./planner.ts";
+import { Recorder } from "./recorder.ts";
 import { GpuSampling } from "./sampling.ts";
 import { Scratch } from "./scratch.ts";
 import { type ReadBack, Submitter } from "./submitter.ts";
@@ -71,7 +70,7 @@ export class WebGpuBackend implements Backend {
   readonly #planner: Planner;
   readonly #handles = new HandleRegistry();
   readonly #loader: WeightLoader;
-  readonly #core: Core;
+  readonly #recorder: Recorder;
   /** Told of every submission: for counting. */
   onSubmit: ((dispatches: readonly Dispatch[]) => void) | undefined;
   #ops: Operation[] = [];
@@ -95,7 +94,7 @@ export class WebGpuBackend implements Backend {
       this.#check();
       this.#flush();
     });
-    this.#core = {
+    const core: Core = {
       handles: this.#handles,
       memory: this.#memory,
       scratch: this.#scratch,
@@ -104,8 +103,9 @@ export class WebGpuBackend implements Backend {
       flush: () => this.#flush(),
       readBytes: (readBack, take) => this.#readBytes(readBack, take),
     };
-    this.sampling = new GpuSampling(this.#core);
-    this.gradients = new GpuGradients(this.#core);
+    this.sampling = new GpuSampling(core);
+    this.gradients = new GpuGradients(core);
+    this.#recorder = new Recorder(core);
     device.addEventListener("uncapturederror", (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
       this.#fail("the GPU refused a command", error.message);
@@ -259,93 +259,31 @@ export class WebGpuBackend implements Backend {
   // ---- operations
 
   embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
-    this.#check();
-    const to = this.#handles.get(out);
-    const from = this.#handles.get(table);
-    requireRoom(out, ids.length, table.cols);
-    const list = Uint32Array.from(ids, (id) => {
-      if (!(Number.isInteger(id) && id >= 0 && id < table.rows)) {
-        throw new Error(`id ${id} is outside 0..${table.rows - 1}`);
-      }
-      return id;
-    });
-    if (list.length === 0) return;
-    this.#ops.push({ kind: "embed", out: to, table: from, n: list.length, ids: list });
+    this.#recorder.embed(out, table, ids);
   }
 
   rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
-    this.#check();
-    requireRoom(out, n, weight.length);
-    requireRoom(x, n, weight.length);
-    const handles = this.#handles;
-    const op = { out: handles.get(out), x: handles.get(x), weight: handles.get(weight), eps, n };
-    if (n > 0) this.#ops.push({ kind: "rmsNorm", ...op });
+    this.#recorder.rmsNorm(out, x, weight, eps, n);
   }
 
   linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row = 0): void {
-    this.#check();
-    if (row < 0 || row + n > x.rows) throw new Error(`rows ${row}..${row + n - 1} of ${x.rows}`);
-    const input = this.#handles.get(x);
-    const products = outputs.map((output) => this.#product(input.cols, n, output));
-    if (n === 0) return;
-    // one weight type at a time
-    for (const type of new Set(products.map(({ weight }) => weight.type))) {
-      const same = products.filter(({ weight }) => weight.type === type);
-      this.#ops.push({ kind: "linear", x: input, row, n, outputs: same });
-    }
+    this.#recorder.linear(x, n, outputs, row);
   }
 
   rope(x: Tensor, rope: Rope, spans: readonly Span[]): void {
-    this.#check();
-    const table = this.#handles.get(rope);
-    const to = this.#handles.get(x);
-    requireRoom(x, requireRows(spans), x.cols);
-    if (x.cols % table.headDim !== 0)
-      throw new Error(`${x.cols} columns, heads of ${table.headDim}`);
-    for (const { position, n } of spans) {
-      if (position < 0 || position + n > table.length) {
-        throw new Error(`positions ${position}..${position + n - 1} of ${table.length}`);
-      }
-    }
-    const own = this.#spans(spans);
-    this.#ops.push({ kind: "rope", x: to, rope: table, spans: own, backward: false });
+    this.#recorder.rope(x, rope, spans);
   }
 
   writeKv(layer: number, k: Tensor, v: Tensor, spans: readonly Span[]): void {
-    this.#check();
-    const [keys, values] = [this.#handles.get(k), this.#handles.get(v)];
-    const rows = requireRows(spans);
-    const own = this.#spans(spans);
-    for (const { cache, position, n } of own) {
-      requirePositions(cache, layer, position, n);
-      for (const tensor of [k, v]) requireRoom(tensor, rows, cache.kvHeads * cache.headDim);
-    }
-    this.#ops.push({ kind: "writeKv", layer, k: keys, v: values, spans: own });
+    this.#recorder.writeKv(layer, k, v, spans);
   }
 
   attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
-    this.#check();
-    const [to, query] = [this.#handles.get(out), this.#handles.get(q)];
-    const rows = requireRows(spans);
-    const own = this.#spans(spans);
-    requireRoom(q, rows, q.cols);
-    requireRoom(out, rows, q.cols);
-    for (const { cache, position, n } of own) {
-      const share = q.cols / cache.headDim / cache.kvHeads;
-      if (!Number.isInteger(share)) {
-        throw new Error(`${q.cols / cache.headDim} heads share ${cache.kvHeads} KV heads`);
-      }
-      requirePositions(cache, layer, position, n);
-    }
-    this.#ops.push({ kind: "attention", out: to, q: query, layer, spans: own });
+    this.#recorder.attention(out, q, layer, spans);
   }
 
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
-    this.#check();
-    for (const tensor of [out, gate, up]) requireRoom(tensor, n, gate.cols);
-    const handles = this.#handles;
-    const op = { out: handles.get(out), gate: handles.get(gate), up: handles.get(up), n };
-    if (n > 0) this.#ops.push({ kind: "siluMul", ...op });
+    this.#recorder.siluMul(out, gate, up, n);
   }
 
   async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {
@@ -400,41 +338,6 @@ export class WebGpuBackend implements Backend {
     this.#submitter.release(staging);
     await this.#source.settle();
     this.#check();
-  }
-
-  #product(cols: number, n: number, output: LinearOutput): LinearProduct {
-    const weight = this.#handles.get(output.weight);
-    const out = this.#handles.get(output.out);
-    if (cols !== weight.cols || out.cols !== weight.rows || n > out.rows) {
-      throw new Error(
-        `product of [${n}, ${cols}] with [${weight.rows}, ${weight.cols}] into [${out.rows}, ${out.cols}]`,
-      );
-    }
-    const bias = output.bias && this.#handles.get(output.bias);
-    const bank = output.bank.flatMap((entry) => this.#active(entry, weight, n));
-    return { out, weight, bias, bank, accumulate: output.accumulate ?? false };
-  }
-
-  /** The entry with its numbers captured, unless all are 0. */
-  #active({ segment: handle, m }: BankEntry, weight: GpuMatrix, n: number): ActiveSegment[] {
-    const segment = this.#handles.get(handle);
-    requireBeside(segment, weight);
-    if (typeof m !== "number" && m.length < n)
-      throw new Error(`${m.length} numbers m for ${n} rows`);
-    const numbers =
-      typeof m === "number"
-        ? new Float32Array(n).fill(m)
-        : Float32Array.from({ length: n }, (_, i) => m[i]!);
-    return numbers.every((number) => number === 0) ? [] : [{ segment, m: numbers }];
-  }
-
-  #spans(spans: readonly Span[]): GpuSpan[] {
-    let row = 0;
-    return spans.map(({ cache, position, n }) => {
-      const span = { cache: this.#handles.get(cache), position, n, row };
-      row += n;
-      return span;
-    });
   }
 
   #freeParts({ parts }: GpuMatrix): void {

@@ -1,0 +1,86 @@
+// The shader files themselves, and their variants that no device of the other tests needs.
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Backend } from "../../src/backend/backend.ts";
+import { createReferenceBackend } from "../../src/backend/reference/create.ts";
+import { composeShader, SHADER_KEYS } from "../../src/backend/webgpu/compose.ts";
+import { findGpu, openDevice } from "../../src/backend/webgpu/device.ts";
+import { Pipelines } from "../../src/backend/webgpu/pipelines.ts";
+import { WebGpuBackend } from "../../src/backend/webgpu/webgpu-backend.ts";
+import { linearCase } from "../backend/cases.ts";
+import { expectClose } from "../support/values.ts";
+import { SWIFTSHADER, webgpuMissing } from "../support/webgpu.ts";
+
+const folder = fileURLToPath(new URL("../../shaders/", import.meta.url));
+const files = readdirSync(folder).filter((name) => name.endsWith(".wgsl"));
+
+test.each(files)("%s is short, and says what it does and what it is given", (file) => {
+  const lines = readFileSync(`${folder}${file}`, "utf8").split("\n");
+  expect(lines.length).toBeLessThan(151);
+  const header = lines.filter((line) => line.startsWith("// ")).join(" ");
+  expect(header).toMatch(/Grid: .*Bindings: /);
+});
+
+test("every variant of every shader is put together from pieces that exist, each once", () => {
+  expect(SHADER_KEYS.length).toBeGreaterThan(30);
+  for (const key of SHADER_KEYS) {
+    for (const subgroups of [false, true]) {
+      const { code, locate } = composeShader(key, { subgroups, packedDot: !subgroups });
+      expect(code).not.toContain("#");
+      expect(code.match(/fn load\(/g)?.length, key).toBe(1);
+      expect(locate(code.split("\n").length)).toMatch(/^shaders\/[\w-]+\.wgsl:\d+$/);
+    }
+  }
+});
+
+describe.skipIf(webgpuMissing !== undefined)("on a device", () => {
+  let gpu: GPU;
+  let backend: Backend;
+  let device: GPUDevice;
+  beforeAll(async () => {
+    process.env.VK_DRIVER_FILES ??= SWIFTSHADER;
+    gpu = (await findGpu()) as GPU;
+    const adapter = (await gpu.requestAdapter())!;
+    const open = await openDevice(gpu, adapter);
+    device = open.device;
+    // as on a device without dot products of packed bytes
+    backend = new WebGpuBackend({ ...open, packedDot: false });
+  });
+  afterAll(async () => {
+    await backend.dispose();
+  });
+
+  test.each(["q8", "q4"] as const)("products of %s with emulated dot products", async (type) => {
+    const bank = [{ rank: 16, m: 0.7 }];
+    for (const n of [1, 5]) {
+      const shape = { type, rows: 45, cols: 70, n, bank };
+      const one = linearCase(shape);
+      const expected = await one.run(createReferenceBackend());
+      const bound = one.gpuBound as (expected: Float32Array) => (i: number) => number;
+      expectClose(await one.run(backend), expected, bound(expected));
+    }
+  });
+
+  test("an error names the shader and its line", async () => {
+    const pipelines = new Pipelines(
+      new Proxy(device, {
+        get: (target, key) => {
+          if (key !== "createShaderModule") return Reflect.get(target, key).bind?.(target);
+          return ({ label, code }: GPUShaderModuleDescriptor) =>
+            target.createShaderModule({
+              ...(label === undefined ? {} : { label }),
+              code: code.replace("inverseSqrt(", "noSuchFunction("),
+            });
+        },
+      }),
+      { subgroups: true, packedDot: true },
+    );
+    await expect(pipelines.warmUp("f32")).rejects.toMatchObject({
+      code: "BACKEND_FAILED",
+      message: expect.stringMatching(
+        /shader (matvec-f32|rmsnorm) .*shaders\/(lib\/)?[\w-]+\.wgsl:\d+/,
+      ),
+    });
+  });
+});
