@@ -98,7 +98,7 @@ describe.each(backendsAndGpu)("goldens on $name", ({ name, create, unavailable }
         const cases = all.filter((one) => one.setup === setup);
         expect(cases.length).toBe(14);
         // the software renderer behind WebGPU takes a quarter of a second per token
-        const few = name === "webgpu" ? cases.slice(0, 2) : cases;
+        const few = name === "webgpu" ? cases.slice(0, 1) : cases;
         for (const { prompt_ids, new_ids, min_top2_margin } of few) {
           // no case is a tie within the bound on logits
           expect(min_top2_margin).toBeGreaterThan(20 * kitchenDifference[setup]!);
