@@ -216,6 +216,22 @@ class TimedSession implements StepModel {
     return logits;
   }
 
+  async greedy(
+    ids: readonly number[],
+    count: number,
+    signal?: AbortSignal,
+  ): Promise<{ logits: Float32Array; tokens: readonly number[] } | undefined> {
+    if (!this.#session.canRunAhead) return undefined;
+    const size = count * this.#vocabSize;
+    if (size > this.#logits.length) this.#logits = new Float32Array(size);
+    const logits = this.#logits.subarray(0, size);
+    const tokens: number[] = [];
+    await this.#session.forward(ids, this.#soup, logits, signal, 1, { ahead: count - 1, tokens });
+    this.#lastAt = performance.now();
+    this.#passes += Math.max(1, tokens.length);
+    return { logits, tokens };
+  }
+
   takeBack(n: number): void {
     this.#session.takeBack(n);
   }

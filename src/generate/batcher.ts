@@ -17,6 +17,9 @@ export interface Job {
   readonly logits: Float32Array | undefined;
   /** How many of the best logits matter; default: all. */
   readonly best?: number | undefined;
+  /** See `PassPart`: done only where no other sequence shares the pass; then `tokens` is filled. */
+  readonly ahead?: number | undefined;
+  readonly tokens?: number[] | undefined;
 }
 
 /** Runs tasks that need the model for themselves, one at a time in the order of the calls. */
@@ -153,6 +156,13 @@ export class Batcher {
       parts.set(request, nextPart(request, n, this.#decoder.config.vocabSize));
       room -= n;
     }
+    const [alone] = parts;
+    if (parts.size === 1 && alone !== undefined) {
+      const [request, part] = alone;
+      const { ahead = 0, tokens, logits } = request.job!;
+      const isWhole = part.ids.length === left(request);
+      if (ahead > 0 && isWhole) parts.set(request, { ...part, ahead, tokens, logits });
+    }
     return parts;
   }
 
@@ -181,7 +191,9 @@ export class Batcher {
 
 /** The next `n` tokens of a request, with the logits that fall on them. */
 function nextPart({ job, done }: Request, n: number, vocabSize: number): PassPart {
-  const { ids, position, cache, banks, logits, best } = job!;
+  const { ids, position, cache, banks, best, ahead = 0 } = job!;
+  // steps ahead are added where there is nobody else
+  const logits = ahead > 0 ? job!.logits?.subarray(0, vocabSize) : job!.logits;
   const part = { position: position + done, cache, banks, best };
   if (n === ids.length) return { ...part, ids, logits };
   const chosen = ids.slice(done, done + n);

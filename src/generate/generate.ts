@@ -21,6 +21,17 @@ export interface StepModel {
     signal?: AbortSignal,
     best?: number,
   ): Promise<Float32Array>;
+  /**
+   * As `forward`, then further steps with the best token of each one before, where the backend chooses it: the steps overlap.
+   * @param count rows, at least 2; fewer may come back
+   * @returns logits [tokens.length, vocabSize], of which the best is right, and that best; all tokens but the last are in the
+   * context. No tokens: only the first row was run. `undefined`: nothing was
+   */
+  greedy?(
+    ids: readonly number[],
+    count: number,
+    signal?: AbortSignal,
+  ): Promise<{ logits: Float32Array; tokens: readonly number[] } | undefined>;
   /** Takes the last n tokens out of the context again. */
   takeBack(n: number): void;
   /** Whether `forward` would give the same as last time: its weights have not changed. */
@@ -110,22 +121,37 @@ export async function* generateTokens(
   let finishReason: FinishReason | undefined = maxTokens === 0 ? "length" : undefined;
   let next = input.promptIds;
   let passes = 0;
+  let passMs = Number.POSITIVE_INFINITY;
   const breather = new Breather();
 
   while (finishReason === undefined) {
     await breather.rest();
     const room = Math.min(model.remaining() - next.length, maxTokens - tokenIds.length - 1);
-    const expected = passes === 0 ? [] : ahead.guess(room);
-    const rows = 1 + expected.length;
+    let expected: readonly number[] = passes === 0 ? [] : ahead.guess(room);
+    let rows = 1 + expected.length;
     const isSteady = passes > 0 && model.isCurrent(); // or all of the text may be run again
     const start = performance.now();
     const ids = [...next, ...expected];
-    const logits = await forwardUnlessAborted(model, ids, rows, signal, sampler.best);
+    const overlap = rows > 1 || sampler.best !== 1 ? 1 : Math.min(1 + room, overlapOf(passMs));
+    const run = await runUnlessAborted(signal, async () => {
+      const steps = overlap > 1 ? await model.greedy?.(ids, overlap, signal) : undefined;
+      if (steps === undefined) {
+        return { logits: await model.forward(ids, rows, signal, sampler.best), tokens: [] };
+      }
+      return steps;
+    });
+    const logits = run?.logits;
     if (logits === undefined) {
       finishReason = "abort";
       break;
     }
-    passes++;
+    const { tokens } = run!;
+    if (tokens.length > 1) {
+      expected = tokens.slice(0, -1);
+      rows = tokens.length;
+    }
+    passMs = passes === 0 ? passMs : (performance.now() - start) / rows;
+    passes += Math.max(1, tokens.length);
     if (isSteady) input.costs?.observe(rows, performance.now() - start);
     let used = 0;
     try {
@@ -215,23 +241,28 @@ function checkPrompt({ promptIds, vocabSize }: GenerationInput, remaining: numbe
   }
 }
 
-async function forwardUnlessAborted(
-  model: StepModel,
-  ids: readonly number[],
-  rows: number,
+/** Steps that overlap: as many as fit a moment, so that neither a reader nor an abort waits. */
+function overlapOf(passMs: number): number {
+  return Math.max(1, Math.min(MOST_OVERLAP, Math.floor(OVERLAP_MS / passMs)));
+}
+
+async function runUnlessAborted<T>(
   signal: AbortSignal | undefined,
-  best: number | undefined,
-): Promise<Float32Array | undefined> {
+  run: () => Promise<T>,
+): Promise<T | undefined> {
   if (signal?.aborted) return undefined;
   try {
-    const logits = await model.forward(ids, rows, signal, best);
-    return signal?.aborted ? undefined : logits;
+    const result = await run();
+    return signal?.aborted ? undefined : result;
   } catch (error) {
     if (error instanceof TureenError && error.code === "ABORTED" && signal?.aborted)
       return undefined;
     throw error;
   }
 }
+
+const OVERLAP_MS = 60;
+const MOST_OVERLAP = 8;
 
 // A backend that computes at once never returns to the event loop by itself: promises alone would keep timers, signals and
 // rendering waiting until the generation ends.

@@ -105,6 +105,11 @@ export class Session {
     return this.#tokens.length;
   }
 
+  /** @internal whether `forward` may take steps */
+  get canRunAhead(): boolean {
+    return this.#context.decoder.canRunAhead;
+  }
+
   /** @internal takes the last n tokens out again */
   takeBack(n: number): void {
     this.#tokens.length = Math.max(0, this.#tokens.length - n);
@@ -123,6 +128,7 @@ export class Session {
    * @internal appends tokens and runs them; if anything that the cached ones depend on has changed, runs those again too
    * @param logits receives the logits of as many of the last tokens as it has room for: [.., vocabSize]
    * @param best how many of the best of them matter; default: all
+   * @param steps steps to run ahead, and where their tokens go: none, or one for each row of `logits`
    * @throws TureenError `PROMPT_TOO_LONG`, `TOKEN_OUT_OF_RANGE`, `ADAPTER_NOT_FOUND`, `ABORTED`, `DISPOSED`; the session
    * stays usable
    */
@@ -132,12 +138,13 @@ export class Session {
     logits?: Float32Array,
     signal?: AbortSignal,
     best?: number,
+    steps?: { readonly ahead: number; readonly tokens: number[] },
   ): Promise<void> {
     let past: number[] = [];
     const pass = (): Promise<void> =>
       this.#context.batcher.run((): Job => {
         past = this.#tokens;
-        return { ...this.#begin(ids, soup, logits), best };
+        return { ...this.#begin(ids, soup, logits), best, ...steps };
       }, signal);
     try {
       await pass();
@@ -149,6 +156,7 @@ export class Session {
     }
     if (this.#disposed) return;
     for (const id of ids) past.push(id);
+    if (steps !== undefined) for (const id of steps.tokens.slice(0, -1)) past.push(id);
     this.#tokens = past;
   }
 

@@ -1,7 +1,7 @@
 // The forward pass of a Llama-family model, written once for all backends: run state allocated once, one loop over layers. A
 // pass takes rows of any number of sequences. No arithmetic happens here; every step is an operation of the backend.
 import type { Backend, KvCache, KvCacheType, Rope, Span } from "../backend/backend.ts";
-import type { Choice } from "../backend/sampling.ts";
+import type { Choice, Chosen } from "../backend/sampling.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import { nextTask } from "../next-task.ts";
 import type { ModelConfig } from "./config.ts";
@@ -35,6 +35,13 @@ export interface PassPart {
    * come back. Default: all matter.
    */
   readonly best?: number | undefined;
+  /**
+   * Steps beyond the last id, each with the best token of the one before, chosen where the logits are: none waits for another's
+   * logits to arrive. For a part alone with `best` 1 (see `canRunAhead`); `logits` then has a row for each step, and `tokens` receives
+   * each one's choice. Default 0.
+   */
+  readonly ahead?: number | undefined;
+  readonly tokens?: number[] | undefined;
 }
 
 /**
@@ -167,7 +174,16 @@ export class Decoder {
    * @throws TureenError `DISPOSED`
    */
   run(parts: readonly PassPart[]): Promise<void> {
+    const [part] = parts;
+    if (parts.length === 1 && (part?.ahead ?? 0) > 0) {
+      return this.#next(() => this.#passAhead(part!));
+    }
     return this.#next(() => this.#pass(parts));
+  }
+
+  /** Whether a part may have steps `ahead`. */
+  get canRunAhead(): boolean {
+    return this.#backend.sampling !== undefined && this.onHidden === undefined;
   }
 
   /**
@@ -235,6 +251,43 @@ export class Decoder {
     else await this.#backend.read(x, 0, 1); // so that failures surface in this pass
   }
 
+  /** The steps of a part that runs ahead: all are recorded before the first one's choice has arrived. */
+  async #passAhead(part: PassPart): Promise<void> {
+    this.#checkDisposed();
+    const sampling = this.#backend.sampling!;
+    const { x, xNorm, logits } = this.#state;
+    const { rmsNormEps, vocabSize } = this.config;
+    const { cache, banks, ids, ahead = 0 } = part;
+    const choice = this.#choiceOf(1);
+    const [product] = this.#products.head;
+    const chosen: Promise<Chosen>[] = [];
+    for (let step = 0; step <= ahead; step++) {
+      const position = part.position + ids.length - 1 + step;
+      const layout: Layout =
+        step === 0
+          ? this.#place([{ ...part, logits: part.logits?.subarray(0, vocabSize) }])
+          : {
+              ids: new Int32Array(1),
+              spans: [{ cache, position, n: 1 }],
+              runs: [{ banks, n: 1 }],
+              head: 0,
+            };
+      const n = layout.ids.length;
+      this.#products.use(this.#rowBanks.fill(layout.runs));
+      await this.#sweep(layout, undefined, position, step === 0 ? undefined : choice);
+      this.#backend.rmsNorm(xNorm, x, this.#weights.norm, rmsNormEps, n);
+      product.bank = entriesFrom(product.bank, n - 1);
+      this.#backend.linear(xNorm, 1, this.#products.head, n - 1);
+      sampling.choose(choice, logits, 1);
+      chosen.push(sampling.readChoice(choice, 1));
+    }
+    for (const [step, best] of (await Promise.all(chosen)).entries()) {
+      const row = part.logits!.subarray(step * vocabSize, (step + 1) * vocabSize);
+      this.#spread(best, 0, 1, row);
+      part.tokens?.push(best.ids[0]!);
+    }
+  }
+
   #place(parts: readonly PassPart[]): Layout {
     const { vocabSize } = this.config;
     const total = parts.reduce((sum, { ids }) => sum + ids.length, 0);
@@ -268,6 +321,7 @@ export class Decoder {
     { ids, spans }: Layout,
     hidden: OnHidden | undefined,
     position: number,
+    chosen?: Choice,
   ): Promise<void> {
     const backend = this.#backend;
     const eps = this.config.rmsNormEps;
@@ -276,7 +330,8 @@ export class Decoder {
     const n = ids.length;
 
     // embedding
-    backend.embed(x, this.#weights.embedding, ids);
+    if (chosen === undefined) backend.embed(x, this.#weights.embedding, ids);
+    else backend.sampling!.embedChosen(x, this.#weights.embedding, chosen, n);
     hidden?.(0, position, await backend.read(x, 0, n));
 
     for (let layer = 0; layer < this.config.layers; layer++) {
@@ -349,18 +404,26 @@ export class Decoder {
   async #readBest(row: number, count: number, k: number, into: Float32Array): Promise<void> {
     const sampling = this.#backend.sampling!;
     const { vocabSize } = this.config;
-    const { logits } = this.#state;
-    const choice = this.#choices.get(k) ?? sampling.createChoice(logits.rows, k);
-    this.#choices.set(k, choice);
-    sampling.choose(choice, logits, count, row);
+    const choice = this.#choiceOf(k);
+    sampling.choose(choice, this.#state.logits, count, row);
     const chosen = await sampling.readChoice(choice, count);
-    into.fill(Number.NEGATIVE_INFINITY);
     for (let i = 0; i < count; i++) {
-      if (!Number.isFinite(chosen.logSums[i]!)) into[i * vocabSize] = Number.NaN;
-      for (let j = i * k; j < (i + 1) * k; j++) {
-        into[i * vocabSize + chosen.ids[j]!] = chosen.logits[j]!;
-      }
+      this.#spread(chosen, i, k, into.subarray(i * vocabSize, (i + 1) * vocabSize));
     }
+  }
+
+  #choiceOf(k: number): Choice {
+    const choice =
+      this.#choices.get(k) ?? this.#backend.sampling!.createChoice(this.#state.logits.rows, k);
+    this.#choices.set(k, choice);
+    return choice;
+  }
+
+  /** Row i of what was chosen as logits [vocabSize]. */
+  #spread({ ids, logits, logSums }: Chosen, i: number, k: number, into: Float32Array): void {
+    into.fill(Number.NEGATIVE_INFINITY);
+    for (let j = i * k; j < (i + 1) * k; j++) into[ids[j]!] = logits[j]!;
+    if (!Number.isFinite(logSums[i]!)) into[0] = Number.NaN;
   }
 
   #checkDisposed(): void {
