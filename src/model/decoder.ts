@@ -5,6 +5,7 @@ import type { Choice, Chosen } from "../backend/sampling.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import { nextTask } from "../next-task.ts";
 import type { ModelConfig } from "./config.ts";
+import { LogitChooser, spread } from "./logit-chooser.ts";
 import { type Banks, entriesFrom, RowBanks, type RowRun } from "./row-banks.ts";
 import { createRunState, Products, type RunState } from "./run-state.ts";
 import type { DecoderWeights } from "./weights.ts";
@@ -69,8 +70,8 @@ export class Decoder {
   readonly #products: Products;
   readonly #rowBanks: RowBanks;
   readonly #kvCache: KvCacheType;
-  /** By k, for logits' rows. */
-  readonly #choices = new Map<number, Choice>();
+  /** Where the backend has one. */
+  readonly #chooser: LogitChooser | undefined;
   #rope: Rope | undefined;
   #lastPass: Promise<unknown> = Promise.resolve();
   #disposed = false;
@@ -96,6 +97,7 @@ export class Decoder {
     this.#kvCache = kvCache;
     this.#weights = weights;
     this.#state = createRunState(backend, config, this.chunkSize);
+    this.#chooser = backend.sampling && new LogitChooser(backend.sampling, this.#state.logits);
     this.#products = new Products(weights, this.#state);
     this.#rowBanks = new RowBanks(this.chunkSize);
   }
@@ -183,7 +185,7 @@ export class Decoder {
 
   /** Whether a part may have steps `ahead`. */
   get canRunAhead(): boolean {
-    return this.#backend.sampling !== undefined && this.onHidden === undefined;
+    return this.#chooser !== undefined && this.onHidden === undefined;
   }
 
   /**
@@ -223,7 +225,7 @@ export class Decoder {
     if (this.#disposed) return;
     this.#disposed = true;
     for (const tensor of Object.values(this.#state)) this.#backend.free(tensor);
-    for (const choice of this.#choices.values()) this.#backend.sampling?.freeChoice(choice);
+    this.#chooser?.dispose();
     if (this.#rope !== undefined) this.#backend.free(this.#rope);
   }
 
@@ -254,11 +256,11 @@ export class Decoder {
   /** The steps of a part that runs ahead: all are recorded before the first one's choice has arrived. */
   async #passAhead(part: PassPart): Promise<void> {
     this.#checkDisposed();
-    const sampling = this.#backend.sampling!;
+    const { sampling } = this.#chooser!;
     const { x, xNorm, logits } = this.#state;
     const { rmsNormEps, vocabSize } = this.config;
     const { cache, banks, ids, ahead = 0 } = part;
-    const choice = this.#choiceOf(1);
+    const choice = this.#chooser!.choiceOf(1);
     const [product] = this.#products.head;
     const chosen: Promise<Chosen>[] = [];
     for (let step = 0; step <= ahead; step++) {
@@ -282,8 +284,7 @@ export class Decoder {
       chosen.push(sampling.readChoice(choice, 1));
     }
     for (const [step, best] of (await Promise.all(chosen)).entries()) {
-      const row = part.logits!.subarray(step * vocabSize, (step + 1) * vocabSize);
-      this.#spread(best, 0, 1, row);
+      spread(best, part.logits!.subarray(step * vocabSize, (step + 1) * vocabSize));
       part.tokens?.push(best.ids[0]!);
     }
   }
@@ -381,8 +382,8 @@ export class Decoder {
         const count = Math.min(rows - at, place.length / vocabSize - filled);
         const into = place.subarray(filled * vocabSize, (filled + count) * vocabSize);
         reads.push(
-          best !== undefined && this.#canChoose(best)
-            ? this.#readBest(at, count, best, into)
+          best !== undefined && this.#chooser?.canChoose(best)
+            ? this.#chooser.read(at, count, best, into)
             : this.#backend.read(logits, at, count, into),
         );
         at += count;
@@ -394,36 +395,6 @@ export class Decoder {
       }
       await Promise.all(reads);
     }
-  }
-
-  #canChoose(k: number): boolean {
-    return k <= Math.min(this.#backend.sampling?.maxK ?? 0, this.config.vocabSize);
-  }
-
-  /** The k best logits of some rows, and -Infinity for all others; NaN if one is not finite. */
-  async #readBest(row: number, count: number, k: number, into: Float32Array): Promise<void> {
-    const sampling = this.#backend.sampling!;
-    const { vocabSize } = this.config;
-    const choice = this.#choiceOf(k);
-    sampling.choose(choice, this.#state.logits, count, row);
-    const chosen = await sampling.readChoice(choice, count);
-    for (let i = 0; i < count; i++) {
-      this.#spread(chosen, i, k, into.subarray(i * vocabSize, (i + 1) * vocabSize));
-    }
-  }
-
-  #choiceOf(k: number): Choice {
-    const choice =
-      this.#choices.get(k) ?? this.#backend.sampling!.createChoice(this.#state.logits.rows, k);
-    this.#choices.set(k, choice);
-    return choice;
-  }
-
-  /** Row i of what was chosen as logits [vocabSize]. */
-  #spread({ ids, logits, logSums }: Chosen, i: number, k: number, into: Float32Array): void {
-    into.fill(Number.NEGATIVE_INFINITY);
-    for (let j = i * k; j < (i + 1) * k; j++) into[ids[j]!] = logits[j]!;
-    if (!Number.isFinite(logSums[i]!)) into[0] = Number.NaN;
   }
 
   #checkDisposed(): void {
