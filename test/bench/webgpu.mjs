@@ -59,7 +59,7 @@ const browser = await chromium.launch({
 });
 try {
   const tab = await browser.newPage();
-  tab.on("console", (message) => message.type() === "error" && console.error(message.text()));
+  tab.on("pageerror", (error) => console.error(String(error)));
   await tab.goto(`http://127.0.0.1:${server.address().port}/?${new URLSearchParams({ plan })}`);
   const text = await tab.locator("#result").textContent({ timeout: 1_200_000 });
   const { device, ort, rows, failure } = JSON.parse(text);
