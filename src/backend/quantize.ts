@@ -166,10 +166,10 @@ export function addBlockProducts(
   return sum;
 }
 
-/** Nearest integer, ties to even, as wasm's `f32.nearest` (which may say -0 where this says 0). */
+/** Beside 1.5 · 2^52 a double has no room for a fraction: adding it rounds, ties to even. */
+const ROUNDER = 1.5 * 2 ** 52;
+
+/** Nearest integer of |x| < 2^51, ties to even, as wasm's `f32.nearest` (which may say -0 where this says 0). */
 export function roundHalfEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;
-  return floor % 2 === 0 ? floor : floor + 1;
+  return x + ROUNDER - ROUNDER;
 }
