@@ -1,4 +1,5 @@
 // Runs in the engine's process (Node or Deno): a line of JSON in, a line of JSON out.
+import { readFileSync } from "node:fs";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { createResponder } from "../responder.mjs";
@@ -14,7 +15,15 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 process.exit(1); // nobody asks any more
 
-/** Most memory that the process ever had resident. */
+/**
+ * Most memory that the process ever had resident: by Linux's own mark, which begins with the program. What `resourceUsage` tells begins
+ * with the parent's, of which a new process is a copy for a moment.
+ */
 function peakMemory() {
-  return globalThis.Deno === undefined ? process.resourceUsage().maxRSS * 1024 : undefined;
+  if (globalThis.Deno !== undefined) return undefined;
+  try {
+    return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync("/proc/self/status", "utf8"))[1]) * 1024;
+  } catch {
+    return process.resourceUsage().maxRSS * 1024;
+  }
 }
