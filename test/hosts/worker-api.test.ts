@@ -137,6 +137,7 @@ const INTERNAL = new Set([
   "parts",
   "contributions",
   "acquire",
+  "canRunAhead",
   "rewind",
   "takeBack",
   "isCurrent",

@@ -162,7 +162,9 @@ describe.skipIf(missing && !process.env.CI)(`Chromium${missing ? `: ${missing}` 
     const files = { "config.json": config, "model.safetensors": weights };
     hub.repos.set("org/name", { commit: COMMIT, files });
     const text = await load(page).catch((error: unknown) => String(error));
-    expect(text).toMatch(/the browser gives this page no more storage: found QuotaExceededError/);
+    expect(text).toMatch(
+      /the browser gives this page no more storage: found (QuotaExceeded|Abort)Error/,
+    );
     await session.send("Storage.overrideQuotaForOrigin", { origin });
     await new Promise((resolve) => setTimeout(resolve, 300)); // for requests that were given up
     hub.sent = 0;
