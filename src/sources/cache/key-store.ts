@@ -11,6 +11,8 @@ export interface KeyStore {
   delete(key: string): Promise<void>;
   /** All keys that begin with the prefix, in no order. */
   keys(prefix: string): Promise<string[]>;
+  /** How many more bytes fit, where the host tells. */
+  freeBytes?(): Promise<number | undefined>;
 }
 
 /** Runs at most one holder of a name at a time, in all tabs and workers of an origin. */

@@ -26,7 +26,10 @@ export interface HubCacheOptions {
 /** Storage as a browser offers it. */
 interface BrowserGlobals {
   readonly navigator?: {
-    readonly storage?: { getDirectory?(): Promise<DirectoryHandle> };
+    readonly storage?: {
+      getDirectory?(): Promise<DirectoryHandle>;
+      estimate?(): Promise<{ quota?: number; usage?: number }>;
+    };
     readonly locks?: WebLocks;
   };
   readonly caches?: { open(name: string): Promise<ResponseCache> };
@@ -64,10 +67,16 @@ export async function openBrowserCache(host: BrowserGlobals): Promise<HubCache |
   for (const open of candidates) {
     const store = await open().catch(() => undefined); // private windows and insecure pages refuse
     if (store !== undefined && (await works(store))) {
-      return createPartsCache({ store, locks: manager });
+      const freeBytes = () => freeBytesOf(navigator);
+      return createPartsCache({ store: { ...store, freeBytes }, locks: manager });
     }
   }
   return undefined;
+}
+
+async function freeBytesOf(navigator: BrowserGlobals["navigator"]): Promise<number | undefined> {
+  const { quota, usage } = (await navigator?.storage?.estimate?.()) ?? {};
+  return quota === undefined || usage === undefined ? undefined : quota - usage;
 }
 
 async function works(store: KeyStore): Promise<boolean> {

@@ -321,7 +321,7 @@ async function putOrExplain(store: KeyStore, key: string, bytes: Uint8Array): Pr
   } catch (cause) {
     const error = cause as { name?: unknown; message?: unknown };
     const found = `${String(error.name)}: ${String(error.message)}`;
-    const isQuota = error.name === "QuotaExceededError" || (await hasNoRoom(bytes.length));
+    const isQuota = error.name === "QuotaExceededError" || (await hasNoRoom(store, bytes.length));
     throw new TureenError(
       "SOURCE_WRITE_FAILED",
       isQuota ? "the browser gives this page no more storage" : "the cache cannot be written",
@@ -338,7 +338,7 @@ async function putOrExplain(store: KeyStore, key: string, bytes: Uint8Array): Pr
 }
 
 /** Chromium may break off a write that the quota does not allow as any other: whether there is room for it tells. */
-async function hasNoRoom(nBytes: number): Promise<boolean> {
-  const { quota, usage } = (await globalThis.navigator?.storage?.estimate?.()) ?? {};
-  return quota !== undefined && usage !== undefined && quota - usage < nBytes;
+async function hasNoRoom(store: KeyStore, nBytes: number): Promise<boolean> {
+  const free = await store.freeBytes?.();
+  return free !== undefined && free < nBytes;
 }
