@@ -7,6 +7,7 @@
 //
 // Handles belong to the backend that made them. Memory is released by `free` and, all of it, by `dispose`.
 import type { Gradients } from "./gradients.ts";
+import type { Packing } from "./packing.ts";
 import type { RopeScaling } from "./rope-frequencies.ts";
 import type { Sampling } from "./sampling.ts";
 
@@ -212,6 +213,9 @@ export interface Backend {
 
   /** The backward pass, where the backend has one. */
   readonly gradients?: Gradients | undefined;
+
+  /** Packed weights as bytes, to keep them. */
+  readonly packing?: Packing | undefined;
 
   /** Choosing tokens where the logits are, where that saves anything. */
   readonly sampling?: Sampling | undefined;

@@ -1,10 +1,9 @@
 // The wasm backend's memory: a first-fit allocator over one WebAssembly.Memory that grows on demand. It knows nothing of what
 // it holds.
 import { TureenError } from "../../errors.ts";
+import { align } from "./layout.ts";
 
 const PAGE = 65536;
-/** Whole cache lines, so that no two allocations share one. */
-const ALIGNMENT = 64;
 /** Memory grows by at least this much, to spare calls. */
 const GROWTH = 1 << 20;
 
@@ -31,7 +30,7 @@ export class Arena {
     this.#renewViews();
   }
 
-  /** Returns the offset of `nBytes` bytes, a multiple of 64, content unspecified. @throws TureenError `OUT_OF_MEMORY` */
+  /** Returns the offset of `nBytes` bytes on cache lines that nothing else shares, content unspecified. @throws TureenError `OUT_OF_MEMORY` */
   allocate(nBytes: number): number {
     const size = align(Math.max(nBytes, 1));
     const index = this.#free.findIndex((span) => span.nBytes >= size);
@@ -108,10 +107,6 @@ export class Arena {
       this.#free.splice(index + 1, 1);
     }
   }
-}
-
-function align(nBytes: number): number {
-  return Math.ceil(nBytes / ALIGNMENT) * ALIGNMENT;
 }
 
 function mebibytes(nBytes: number): string {

@@ -7,6 +7,19 @@ export const BLOCK = 32;
 /** Positions per block of a KV cache (assembly/kv-cache.ts). */
 export const KEY_BLOCK = 64;
 
+/** The next multiple of `step`; by default of a cache line. */
+export function align(nBytes: number, step = 64): number {
+  return Math.ceil(nBytes / step) * step;
+}
+
+/** To be raised with every change of which bytes weights are packed to: caches of packed weights then start anew. */
+export const PACKED_VERSION = 1;
+
+/** Names a packed layout: builds with relaxed SIMD hold q4 in another order. */
+export function packedLayout(type: WeightType, isRelaxed: boolean): string {
+  return `wasm ${type}${type === "q4" && isRelaxed ? " relaxed" : ""}`;
+}
+
 /** Bytes of a packed matrix. */
 export function packedBytes(type: WeightType, rows: number, cols: number): number {
   const tiles = Math.ceil(rows / 8);

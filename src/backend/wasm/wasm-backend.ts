@@ -19,6 +19,7 @@ import type {
   WeightType,
 } from "../backend.ts";
 import type { Gradients } from "../gradients.ts";
+import type { Packing } from "../packing.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { Arena } from "./arena.ts";
 import { AttentionRecorder } from "./attention-recorder.ts";
@@ -38,6 +39,7 @@ import { LinearRecorder } from "./linear-recorder.ts";
 import { Scratch } from "./scratch.ts";
 import type { ThreadPool } from "./thread-pool.ts";
 import { type Recorder, recordRope, WasmGradients } from "./wasm-gradients.ts";
+import { WasmPacking } from "./wasm-packing.ts";
 import { WeightLoader } from "./weight-loader.ts";
 
 export class WasmBackend implements Backend {
@@ -46,6 +48,7 @@ export class WasmBackend implements Backend {
   readonly build: Build;
   readonly threads: number;
   readonly gradients: Gradients;
+  readonly packing: Packing;
   readonly #kernels: Kernels;
   readonly #arena: Arena;
   readonly #control: number;
@@ -98,6 +101,12 @@ export class WasmBackend implements Backend {
       run: () => this.#run(),
     };
     this.gradients = new WasmGradients(this.#recorder);
+    this.packing = new WasmPacking(
+      this.#arena,
+      this.#handles,
+      build.startsWith("relaxed"),
+      (rows, cols, type) => this.#allocateMatrix(rows, cols, type),
+    );
   }
 
   // ---- weights and buffers

@@ -4,7 +4,7 @@ import { TureenError } from "../../errors.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
 import type { Arena } from "./arena.ts";
 import { type CommandList, Op } from "./commands.ts";
-import { packedBytes } from "./layout.ts";
+import { align, packedBytes } from "./layout.ts";
 
 const DTYPES = {
   F32: { code: 0, nBytes: 4 },
@@ -132,8 +132,4 @@ export class WeightLoader {
       hint: "The file is damaged, or training diverged; get another copy.",
     });
   }
-}
-
-function align(nBytes: number): number {
-  return Math.ceil(nBytes / 64) * 64;
 }

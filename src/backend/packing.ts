@@ -1,0 +1,25 @@
+// Packed weights as bytes, as far as the backend can: an optional part of the contract, so that what was packed once can be kept
+// and come back without being packed anew. The rules of backend.ts hold.
+import type { Matrix, WeightType } from "./backend.ts";
+
+export interface Packing {
+  /** Rises with every change of which bytes weights are packed to. */
+  readonly version: number;
+  /** Names how a type's weights lie in memory: bytes of one layout mean nothing in another. Equal weights give equal bytes. */
+  layout(type: WeightType): string;
+  /** Bytes of a packed matrix [rows, cols]. */
+  nBytes(type: WeightType, rows: number, cols: number): number;
+  /** What a matrix is packed to. A view that is good until memory is next allocated. */
+  bytes(matrix: Matrix): Uint8Array;
+  /**
+   * A matrix from what it was packed to, which the caller vouches for.
+   * @param pieces its bytes, in order
+   * @throws TureenError `OUT_OF_MEMORY`, and what `pieces` throws; nothing is left allocated
+   */
+  load(
+    type: WeightType,
+    rows: number,
+    cols: number,
+    pieces: AsyncIterable<Uint8Array>,
+  ): Promise<Matrix>;
+}

@@ -1,0 +1,94 @@
+// Packed weights as bytes: out of a backend and into another one, the same bits; and what a cache of them relies on, that a layout
+// of one name and version never changes.
+import { createHash } from "node:crypto";
+import { describe, expect, test } from "vitest";
+import type { Backend, Matrix, WeightType } from "../../src/backend/backend.ts";
+import { createWasmBackend } from "../../src/backend/wasm/create.ts";
+import { wasmBackends } from "../support/backends.ts";
+
+const TYPES = ["f32", "q8", "q4"] as const;
+
+/** No multiple of a tile or a block. */
+const ROWS = 43;
+const COLS = 83;
+
+/** Halves of integers: exact in every host's arithmetic. */
+const values: Float32Array = Float32Array.from(
+  { length: ROWS * COLS },
+  (_, i) => (((i * 2654435761) >>> 7) % 511) / 2 - 127,
+);
+
+function pack(backend: Backend, type: WeightType): Promise<Matrix> {
+  const read = async (row: number, n: number) =>
+    new Uint8Array(values.slice(row * COLS, (row + n) * COLS).buffer);
+  return backend.loadMatrix({ name: "w", rows: ROWS, cols: COLS, dtype: "F32", read }, type);
+}
+
+async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 1000) yield bytes.subarray(at, at + 1000);
+}
+
+async function product(backend: Backend, weight: Matrix): Promise<Float32Array> {
+  const [x, out] = [backend.createTensor(2, COLS), backend.createTensor(2, ROWS)];
+  backend.embed(x, weight, [3, 42]);
+  backend.linear(x, 2, [{ out, weight, bank: [] }]);
+  return backend.read(out, 0, 2);
+}
+
+/** A change of these without a new PACKED_VERSION would give readers of a cache wrong weights. */
+const PINNED: Readonly<Record<string, string>> = {
+  "wasm f32, version 1": "fe8cfe1894c92cab",
+  "wasm q8, version 1": "690480167e1d37fa",
+  "wasm q4, version 1": "ba3385ad59c945de",
+  "wasm q4 relaxed, version 1": "4f8c48f6279c7c61",
+};
+
+describe.each(wasmBackends)("$name", ({ create, unavailable }) => {
+  test.skipIf(unavailable !== undefined).each(TYPES)("%s comes back the same", async (type) => {
+    const [backend, other] = [await create(), await create()];
+    const packing = backend.packing!;
+    // Memory that held something else before.
+    backend.free(backend.loadVector("dirt", new Float32Array(300 * 300).fill(7)));
+    const weight = await pack(backend, type);
+    const bytes = packing.bytes(weight).slice();
+    expect(bytes.length).toBe(packing.nBytes(type, ROWS, COLS));
+    expect(bytes.length).toBe(weight.nBytes);
+    const hash = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
+    const layout = `${packing.layout(type)}, version ${packing.version}`;
+    expect({ layout, hash }).toEqual({ layout, hash: PINNED[layout] });
+
+    const again = await other.packing!.load(type, ROWS, COLS, inPieces(bytes));
+    expect({ ...again, offset: 0 }).toEqual({ ...weight, offset: 0 });
+    expect(await product(other, again)).toEqual(await product(backend, weight));
+    // It is a matrix like any other.
+    await other.replaceMatrix(again, {
+      name: "w",
+      rows: ROWS,
+      cols: COLS,
+      dtype: "F32",
+      read: async (_, n) => new Uint8Array(n * COLS * 4),
+    });
+    expect((await product(other, again)).every((value) => value === 0)).toBe(true);
+    await backend.dispose();
+    await other.dispose();
+  });
+});
+
+test("pieces that do not fill the matrix, or fail: nothing stays allocated", async () => {
+  const backend = await createWasmBackend({ build: "baseline", threads: 1 });
+  const packing = backend.packing!;
+  const nBytes = packing.nBytes("q8", ROWS, COLS);
+  const load = (n: number) => packing.load("q8", ROWS, COLS, inPieces(new Uint8Array(n)));
+  const free = await load(nBytes);
+  const { offset } = free as Matrix & { offset: number };
+  backend.free(free);
+  await expect(load(nBytes - 1)).rejects.toThrow("fewer bytes");
+  await expect(load(nBytes + 1)).rejects.toThrow("more bytes");
+  // biome-ignore lint/correctness/useYield: it fails
+  const failing = async function* (): AsyncGenerator<Uint8Array> {
+    throw new Error("cut");
+  };
+  await expect(packing.load("q8", ROWS, COLS, failing())).rejects.toThrow("cut");
+  expect(await load(nBytes)).toMatchObject({ offset });
+  await backend.dispose();
+});
