@@ -8,10 +8,10 @@ import type { Checkpoint } from "../formats/checkpoint.ts";
 import { openCheckpoint } from "../formats/open-checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Decoder } from "../model/decoder.ts";
-import { loadWeights } from "../model/weights.ts";
+import { type DecoderWeights, loadWeights, type PackedWeights } from "../model/weights.ts";
 import type { HubOptions, Warning } from "../sources/hub-options.ts";
 import { type FileSetInput, openFileSet } from "../sources/open.ts";
-import type { ReadOptions } from "../sources/source.ts";
+import type { FileSet, ReadOptions } from "../sources/source.ts";
 import { type LoadProgress, reportLoading } from "./load-progress.ts";
 import { Model } from "./model.ts";
 import { readConfig } from "./read-config.ts";
@@ -43,6 +43,13 @@ export interface LoadModelOptions {
    * Adapters beside q8 and q4 weights are held as q8.
    */
   readonly quantize?: "none" | "q8" | "q4" | undefined;
+  /**
+   * Whether q8 and q4 weights are kept as the wasm backend packs them, so that the next load reads those instead of reading and
+   * packing the files. They lie in `TUREEN_CACHE` or ~/.cache/tureen, or in the browser's storage, belong to the cache of the
+   * hub (`openHubCache`), and are made anew when a file has changed. Default: for models of a hub that are kept in its cache.
+   * True: also for a directory, or a URL whose server sends an etag or a date.
+   */
+  readonly packedCache?: boolean | undefined;
   /**
    * Positions of a KV cache: prompt and text together. Default: the model's own limit, but at most 2048, since memory
    * grows with it.
@@ -109,21 +116,43 @@ export async function loadModel(
       fallback: options.fallback,
     });
     backend = chosen.backend;
-    const weights = await loadWeights(checkpoint, config, backend, {
-      quantize,
-      signal,
-      onProgress: onLoad,
-    });
-    await checkpoint.settle?.(); // weights were packed while they arrived: is the file what was promised?
+    const parts = { files, checkpoint, config, backend, hub };
+    const weights = await loadOrReadPacked(parts, options, onLoad);
     const decoder = new Decoder(backend, config, weights, { kvCache });
     const { reason } = chosen;
-    const parts = { files, hub, config, text, checkpoint, backend, reason, weights, decoder };
-    return new Model({ ...parts, quantize, contextLength });
+    return new Model({ ...parts, text, reason, weights, decoder, quantize, contextLength });
   } catch (error) {
     await backend?.dispose();
     await checkpoint?.close();
     throw error;
   }
+}
+
+interface WeightParts {
+  readonly files: FileSet;
+  readonly checkpoint: Checkpoint;
+  readonly config: ModelConfig;
+  readonly backend: Backend;
+  readonly hub: HubOptions | undefined;
+}
+
+/** Packed anew, or as an earlier load has kept them. */
+async function loadOrReadPacked(
+  parts: WeightParts,
+  { quantize = "none", packedCache, onWarning, signal }: LoadModelOptions,
+  onProgress: ((bytesDone: number, bytesTotal: number) => void) | undefined,
+): Promise<DecoderWeights> {
+  const { files, checkpoint, config, backend } = parts;
+  const load = async (packed?: PackedWeights): Promise<DecoderWeights> => {
+    const options = { quantize, packed, signal, onProgress };
+    const weights = await loadWeights(checkpoint, config, backend, options);
+    await checkpoint.settle?.(); // weights were packed while they arrived: is the file what was promised?
+    return weights;
+  };
+  const isKept = packedCache ?? files.origin?.cache !== undefined;
+  if (!isKept || quantize === "none") return load();
+  const { loadThroughCache } = await import("./packed-cache.ts");
+  return loadThroughCache(load, { ...parts, quantize, onWarning, isAsked: packedCache === true });
 }
 
 function chooseContext(wanted: number | undefined, { maxPositions }: ModelConfig): number {

@@ -37,6 +37,8 @@ export interface Checkpoint {
   /** In the order in which they lie in the file: reading them so keeps step with a download. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
+  /** As `ByteSource.identity`, of all files. */
+  readonly identity?: string | undefined;
   /**
    * Reads bytes of one tensor, little-endian and row-major.
    * @param offset in bytes from the tensor's start, default 0

@@ -68,10 +68,12 @@ async function openShards(
       shards.set(path, await openSafetensors(source, options));
     }
     const { tensors, homes } = joinShards(shards, shardOf, files.name);
+    const identities = [...shards.values()].map(({ identity }) => identity);
     return {
       name: files.name,
       tensors,
       metadata: [...shards.values()][0]?.metadata ?? {},
+      identity: identities.includes(undefined) ? undefined : identities.join("\n"),
       async read(name, offset, nBytes, options) {
         const shard = homes.get(name);
         if (shard !== undefined) return shard.read(name, offset, nBytes, options);

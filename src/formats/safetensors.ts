@@ -30,6 +30,7 @@ async function open(source: ByteSource, options?: ReadOptions): Promise<Checkpoi
     name: source.name,
     tensors,
     metadata,
+    identity: source.identity,
     async read(name, offset = 0, nBytes, options) {
       const tensor = tensors.get(name);
       if (tensor === undefined) {

@@ -57,9 +57,18 @@ export interface DecoderWeights {
   free(): void;
 }
 
+/** Packed weights of an earlier load, or for a later one. Only for a backend with `packing`; in the order of the file. */
+export interface PackedWeights {
+  /** The next so many bytes, which are taken in place of the checkpoint's. */
+  readonly read?: (nBytes: number) => AsyncIterable<Uint8Array>;
+  /** Is shown what was packed, before the next is. */
+  readonly write?: (bytes: Uint8Array) => Promise<void>;
+}
+
 export interface LoadWeightsOptions {
   /** How matrices are held. Norms and biases are always f32. Default `none`: f32 */
   readonly quantize?: "none" | "q8" | "q4";
+  readonly packed?: PackedWeights | undefined;
   /** Called after every read, in bytes of the checkpoint. */
   readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -133,6 +142,7 @@ class Loader {
   readonly #config: ModelConfig;
   readonly #backend: Backend;
   readonly #type: WeightType;
+  readonly #packed: PackedWeights;
   readonly #onProgress: ((bytesDone: number, bytesTotal: number) => void) | undefined;
   readonly #signal: AbortSignal | undefined;
   readonly #names: TensorNames;
@@ -148,12 +158,13 @@ class Loader {
     checkpoint: Checkpoint,
     config: ModelConfig,
     backend: Backend,
-    { quantize = "none", onProgress, signal }: LoadWeightsOptions,
+    { quantize = "none", packed = {}, onProgress, signal }: LoadWeightsOptions,
   ) {
     this.#checkpoint = checkpoint;
     this.#config = config;
     this.#backend = backend;
     this.#type = quantize === "none" ? "f32" : quantize;
+    this.#packed = packed;
     this.#onProgress = onProgress;
     this.#signal = signal;
     this.#names = new TensorNames(checkpoint, config);
@@ -164,9 +175,10 @@ class Loader {
     const config = this.#config;
     this.#names.check();
     this.#bytesTotal = this.#names.totalBytes();
-    for (const { name, shape } of this.#names.inFileOrder()) {
-      if (shape.length === 2) await this.#loadMatrix(name);
-      else await this.#loadVector(name);
+    for (const info of this.#names.inFileOrder()) {
+      throwIfAborted(this.#signal);
+      if (info.shape.length === 2) await this.#loadMatrix(info);
+      else await this.#loadVector(info);
     }
     const linears = new Map<string, LinearWeights>();
     for (const info of listLinears(config)) linears.set(info.path, this.#linear(info));
@@ -218,25 +230,54 @@ class Loader {
     return this.#vectors.get(this.#names.find(name).name)!;
   }
 
-  async #loadMatrix(name: string): Promise<void> {
-    throwIfAborted(this.#signal);
-    const onRead = (nBytes: number): void => this.#progress(nBytes);
-    const source = tensorSource(this.#checkpoint, name, this.#signal, onRead);
-    const matrix = await this.#backend.loadMatrix(source, this.#type);
+  async #loadMatrix(info: TensorInfo): Promise<void> {
+    const { read, write } = this.#packed;
+    const matrix = read ? await this.#readMatrix(info, read) : await this.#packMatrix(info);
     this.#nBytes += matrix.nBytes;
     this.#loaded.push(matrix);
-    this.#matrices.set(name, matrix);
+    this.#matrices.set(info.name, matrix);
+    await write?.(this.#backend.packing!.bytes(matrix));
   }
 
-  async #loadVector(name: string): Promise<void> {
-    throwIfAborted(this.#signal);
-    const info = this.#names.find(name);
-    const bytes = await this.#checkpoint.read(name, 0, info.nBytes, { signal: this.#signal });
-    const vector = this.#backend.loadVector(name, toFloat32(bytes, floatDType(info)));
+  #packMatrix({ name }: TensorInfo): Promise<Matrix> {
+    const onRead = (nBytes: number): void => this.#progress(nBytes);
+    const source = tensorSource(this.#checkpoint, name, this.#signal, onRead);
+    return this.#backend.loadMatrix(source, this.#type);
+  }
+
+  async #readMatrix(
+    { shape, nBytes }: TensorInfo,
+    read: NonNullable<PackedWeights["read"]>,
+  ): Promise<Matrix> {
+    const packing = this.#backend.packing!;
+    const [rows, cols] = shape as [number, number];
+    const pieces = read(packing.nBytes(this.#type, rows, cols));
+    const matrix = await packing.load(this.#type, rows, cols, pieces);
+    this.#progress(nBytes);
+    return matrix;
+  }
+
+  async #loadVector(info: TensorInfo): Promise<void> {
+    const { read, write } = this.#packed;
+    const values = new Float32Array(info.shape[0]!);
+    const bytes = new Uint8Array(values.buffer);
+    if (read) {
+      let done = 0;
+      for await (const piece of read(bytes.length)) {
+        bytes.set(piece, done);
+        done += piece.length;
+      }
+    } else {
+      const { name, nBytes } = info;
+      const file = await this.#checkpoint.read(name, 0, nBytes, { signal: this.#signal });
+      values.set(toFloat32(file, floatDType(info)));
+    }
+    const vector = this.#backend.loadVector(info.name, values);
     this.#progress(info.nBytes);
     this.#nBytes += 4 * vector.length;
     this.#loaded.push(vector);
-    this.#vectors.set(name, vector);
+    this.#vectors.set(info.name, vector);
+    await write?.(bytes);
   }
 
   #progress(nBytes: number): void {

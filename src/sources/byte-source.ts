@@ -4,6 +4,8 @@ import type { ByteSource, ReadOptions } from "./source.ts";
 
 /** How one kind of source gets at its bytes. Ranges are checked and never empty. */
 export interface ByteReader {
+  /** As `ByteSource.identity`. */
+  readonly identity?: string | undefined;
   read(offset: number, nBytes: number, signal: AbortSignal | undefined): Promise<Uint8Array>;
   /** As `ByteSource.settle`. */
   settle?(): Promise<void>;
@@ -16,6 +18,7 @@ export function createByteSource(name: string, size: number, reader: ByteReader)
   return {
     name,
     size,
+    identity: reader.identity,
     async read(offset: number, nBytes: number, options?: ReadOptions): Promise<Uint8Array> {
       if (closed) throw new TureenError("SOURCE_READ_FAILED", `${name} is closed`);
       throwIfAborted(options?.signal);

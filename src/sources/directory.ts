@@ -32,6 +32,7 @@ export async function openDirectory(path: string | URL): Promise<FileSet> {
   return {
     name: root,
     hubId: hubIdOf(root),
+    origin: { name: findBuiltin("node:path")!.resolve(root) },
     async open(path) {
       checkPath(path, root);
       return openFile(fs, `${prefix}${path}`);
@@ -82,7 +83,9 @@ async function openFile(fs: FileSystem, path: string): Promise<ByteSource | unde
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw unreadable(path, new Error("not a regular file"));
-    return createByteSource(path, stat.size, {
+    const { dev, ino, size, mtimeMs, ctimeMs } = stat;
+    return createByteSource(path, size, {
+      identity: `${dev}:${ino} ${size} ${mtimeMs} ${ctimeMs}`,
       read: (offset, nBytes) => readFully(file, path, offset, nBytes),
       close: () => file.close(),
     });

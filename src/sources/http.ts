@@ -24,6 +24,7 @@ export function openHttp(base: string | URL): FileSet {
   const name = printable(root);
   return {
     name,
+    origin: { name },
     async open(path, options) {
       checkPath(path, name);
       const url = new URL(root);
@@ -48,11 +49,13 @@ async function openResource(
   });
   if (first === undefined) return undefined;
   const { head, size, etag } = first;
+  const version = etag ?? first.lastModified;
   const far = createReadAhead(size, (offset, nBytes, signal) =>
     retry(signal, () => readRange({ url, name, size, etag }, offset, nBytes, signal)),
   );
   return createByteSource(name, size, {
     ...far,
+    identity: version === null ? undefined : `${url.href} ${size} ${version}`,
     async read(offset, nBytes, signal) {
       if (offset + nBytes <= head.byteLength) return head.subarray(offset, offset + nBytes);
       return far.read(offset, nBytes, signal);
@@ -66,6 +69,7 @@ interface First {
   /** Of the whole resource, in bytes. */
   readonly size: number;
   readonly etag: string | null;
+  readonly lastModified: string | null;
 }
 
 async function readFirst(
@@ -75,21 +79,22 @@ async function readFirst(
   signal: AbortSignal | undefined,
 ): Promise<First> {
   const etag = response.headers.get("etag");
+  const lastModified = response.headers.get("last-modified");
   const range = parseContentRange(response);
   if (response.status === 416 && range?.size === 0) {
     await response.body?.cancel();
-    return { head: new Uint8Array(0), size: 0, etag };
+    return { head: new Uint8Array(0), size: 0, etag, lastModified };
   }
   if (response.status === 206) {
     // The header may be hidden from us by CORS; content-length of a HEAD is not.
     const size = range?.size ?? (await readSizeByHead(url, name, signal));
     if (range !== undefined && range.start !== 0) throw lyingRange(name, 0, range.start);
     const head = await readBody(response, name, Math.min(FIRST_READ, size));
-    return { head, size, etag };
+    return { head, size, etag, lastModified };
   }
   if (response.status === 200) {
     const head = await readWhole(response, name);
-    return { head, size: head.byteLength, etag };
+    return { head, size: head.byteLength, etag, lastModified };
   }
   throw await refusal(response, name);
 }

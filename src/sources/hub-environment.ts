@@ -1,4 +1,4 @@
-// The one place that reads the environment variables of the Hugging Face tools. Hosts without an environment (browsers) have
+// The one place that reads the environment variables of the Hugging Face tools, and of Tureen's own cache. Hosts without an environment (browsers) have
 // none set, and pass options instead.
 import { findBuiltin } from "../node-builtin.ts";
 
@@ -9,6 +9,8 @@ export interface HubEnvironment {
   readonly offline: boolean;
   /** The folder of the cache; `undefined` where there is no home. */
   readonly cacheDir: string | undefined;
+  /** The folder of what is Tureen's own. */
+  readonly ownCacheDir: string | undefined;
   /** Where `hf auth login` keeps the token. */
   readonly tokenFile: string | undefined;
 }
@@ -34,6 +36,7 @@ export function readHubEnvironment(variables: Variables = processVariables()): H
     token: get("HF_TOKEN"),
     offline: /^(1|on|yes|true)$/i.test(get("HF_HUB_OFFLINE") ?? ""),
     cacheDir: expandHome(cacheDir ?? (home === undefined ? undefined : `${home}/hub`), user),
+    ownCacheDir: expandHome(get("TUREEN_CACHE") ?? (caches && `${caches}/tureen`), user),
     tokenFile: expandHome(
       get("HF_TOKEN_PATH") ?? (home === undefined ? undefined : `${home}/token`),
       user,

@@ -16,7 +16,7 @@ import type { HubFile } from "./hub-refusal.ts";
 import { Transport, type TransportOptions } from "./hub-transport.ts";
 import { checkPath } from "./path.ts";
 import { createReadAhead } from "./read-ahead.ts";
-import type { ByteSource, FileSet, OpenFileOptions } from "./source.ts";
+import type { ByteSource, FileOrigin, FileSet, OpenFileOptions } from "./source.ts";
 
 /** A newer revision is not worth a long wait. */
 const ATTEMPTS_IF_CACHED = 2;
@@ -154,19 +154,31 @@ class HubRepository implements FileSet {
     this.#commit = known;
   }
 
+  get origin(): FileOrigin {
+    const { cache, keep, reference } = this.#parts;
+    const { repo, folder } = reference;
+    return { name: repo, commit: this.#commit, folder, cache: keep ? cache : undefined };
+  }
+
   async open(path: string, options: OpenFileOptions = {}): Promise<ByteSource | undefined> {
     checkPath(path, this.name);
-    const { cache, reference, keep } = this.#parts;
-    const { repo, folder } = reference;
+    const { repo, folder } = this.#parts.reference;
     const inRepo = folder === "" ? path : `${folder}/${path}`;
     const file: HubFile = { repo, commit: this.#commit, path: inRepo };
-    const cached = await cache?.open(repo, this.#commit, inRepo, options);
+    const source = await this.#open(file, options);
+    return source && { ...source, identity: `${repo}@${file.commit}/${inRepo}` };
+  }
+
+  async #open(file: HubFile, options: OpenFileOptions): Promise<ByteSource | undefined> {
+    const { cache, keep } = this.#parts;
+    const { repo, commit, path } = file;
+    const cached = await cache?.open(repo, commit, path, options);
     if (cached !== undefined) return cached;
-    if (await cache?.isAbsent(repo, this.#commit, inRepo)) return undefined;
+    if (await cache?.isAbsent(repo, commit, path)) return undefined;
     if (this.#isOffline) return this.#missOffline(file);
     const entry = await this.#find(file, options.signal);
     if (entry === undefined) {
-      if (keep) await cache?.markAbsent(repo, this.#commit, inRepo).catch(() => {});
+      if (keep) await cache?.markAbsent(repo, commit, path).catch(() => {});
       return undefined;
     }
     return cache === undefined || !keep

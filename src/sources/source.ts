@@ -1,6 +1,8 @@
 // Where bytes come from. Everything above this folder sees only these two contracts; hosts (Node, browsers) enter here and
 // nowhere else.
 
+import type { HubCache } from "./cache/cache.ts";
+
 /** Options of every read. */
 export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
@@ -21,6 +23,8 @@ export interface ByteSource {
   readonly name: string;
   /** In bytes. */
   readonly size: number;
+  /** Names the content, where that costs nothing to know: another content has another one. */
+  readonly identity?: string | undefined;
   /**
    * Returns exactly `nBytes` bytes from `offset`. The result may be a view of memory that the source owns: do not write to it.
    * @throws TureenError `SOURCE_READ_FAILED` if the range is outside the source or cannot be read in full.
@@ -36,12 +40,26 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
+/** Where files lie, for a cache of what is made of them. */
+export interface FileOrigin {
+  /** `org/name`, an absolute path, or a URL. */
+  readonly name: string;
+  /** Of a repository of a hub. */
+  readonly commit?: string | undefined;
+  /** Inside the repository. */
+  readonly folder?: string | undefined;
+  /** The cache that keeps the files. */
+  readonly cache?: HubCache | undefined;
+}
+
 /** A folder of files, wherever it lives: a directory, a URL prefix, a set of Blobs, or memory. */
 export interface FileSet {
   /** For messages: a path or URL. */
   readonly name: string;
   /** `org/name`, if the files come from a model hub. */
   readonly hubId?: string | undefined;
+  /** Where they can be found again. */
+  readonly origin?: FileOrigin | undefined;
   /** Opens a file by its path inside the folder; `undefined` if there is none. */
   open(path: string, options?: OpenFileOptions): Promise<ByteSource | undefined>;
 }

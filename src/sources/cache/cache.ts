@@ -1,6 +1,7 @@
 // What a cache of hub files is, on a disk or in a browser. Files are kept by the hash of their content (blobs), named by
 // commit and path (snapshots), and branches by the commit they last pointed to (refs).
 import type { ByteSource, ReadOptions } from "../source.ts";
+import type { PieceStore } from "./key-store.ts";
 
 /** A streaming hash. */
 export interface StreamingHash {
@@ -37,15 +38,17 @@ export interface CachedRevision {
   readonly lastUsed: number;
 }
 
-/** A repository in the cache. */
+/** A repository in the cache; or of a model that is not, what was packed from it. */
 export interface CachedRepo {
-  /** `org/name`. */
+  /** `org/name`; of a model from elsewhere its path or URL. */
   readonly repo: string;
-  /** All that it takes, each content counted once, downloads that were cut off included. */
+  /** All that it takes, each content counted once, cut-off downloads and packed weights included. */
   readonly nBytes: number;
   /** Of that, downloads that were cut off. */
   readonly incompleteBytes: number;
-  /** As of revisions, and when a download last went on. */
+  /** Of that, packed weights. */
+  readonly packedBytes: number;
+  /** As of revisions, and when a download last went on or packed weights were last read. */
   readonly lastUsed: number;
   readonly revisions: readonly CachedRevision[];
 }
@@ -55,7 +58,7 @@ export interface CacheTrim {
   /** That the cache still takes. More than the limit if the rest is in use. */
   readonly nBytes: number;
   readonly freed: number;
-  /** Without a commit: a repository of which only unfinished downloads were there. */
+  /** Without a commit: a repository of which only unfinished downloads or packed weights were there. */
   readonly removed: readonly { readonly repo: string; readonly commit: string | undefined }[];
 }
 
@@ -63,6 +66,8 @@ export interface CacheTrim {
 export interface HubCache {
   /** For messages and people: where it is. */
   readonly name: string;
+  /** Where packed weights are kept, if they are. */
+  readonly packed?: PieceStore | undefined;
   /** What a branch or tag pointed to when last asked. */
   readRef(repo: string, revision: string): Promise<string | undefined>;
   writeRef(repo: string, revision: string, commit: string): Promise<void>;
@@ -92,7 +97,8 @@ export interface HubCache {
   /** What is in the cache, by name. */
   list(): Promise<readonly CachedRepo[]>;
   /**
-   * Removes a repository, or one revision (commit, branch or tag) and the content that no other revision shares.
+   * Removes a repository, or one revision (commit, branch or tag) and the content that no other revision shares; with it goes
+   * what was packed from it.
    * @returns bytes that became free
    * @throws TureenError `SOURCE_NOT_FOUND` if it is not in the cache
    */

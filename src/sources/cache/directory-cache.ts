@@ -16,32 +16,38 @@ import type { ByteSource, ReadOptions } from "../source.ts";
 import type { CachedRepo, CacheTrim, HubCache, PartialBlob, StreamingHash } from "./cache.ts";
 import { listRepos, removeFromCache } from "./directory-listing.ts";
 import { type FileSystem, writeFailure } from "./file-system.ts";
+import type { PieceStore } from "./key-store.ts";
+import { addPacked, removeWithPacked } from "./packed-listing.ts";
 import { openPartialFile } from "./partial-file.ts";
 import { OpenMarks, trimCache } from "./trim.ts";
 
 /**
  * A cache in a folder, which is made when something is first kept.
  * @param fs `node:fs/promises`, or what a test puts in its place
+ * @param packed where packed weights are kept; not in this folder, whose layout is not ours
  */
 export function createDirectoryCache(
   root: string,
   fs: FileSystem | undefined = findBuiltin("node:fs/promises"),
+  packed?: PieceStore,
 ): HubCache {
   if (fs === undefined) {
     throw new TureenError("OPTION_INVALID", "this host has no file system for a cache", {
       found: root,
     });
   }
-  return new DirectoryCache(root.replace(/\/+$/, "") || "/", fs);
+  return new DirectoryCache(root.replace(/\/+$/, "") || "/", fs, packed);
 }
 
 class DirectoryCache implements HubCache {
   readonly name: string;
+  readonly packed: PieceStore | undefined;
   readonly #fs: FileSystem;
   readonly #marks = new OpenMarks((path) => this.#markUsed(path));
 
-  constructor(root: string, fs: FileSystem) {
+  constructor(root: string, fs: FileSystem, packed: PieceStore | undefined) {
     this.name = root;
+    this.packed = packed;
     this.#fs = fs;
   }
 
@@ -137,12 +143,13 @@ class DirectoryCache implements HubCache {
     };
   }
 
-  list(): Promise<readonly CachedRepo[]> {
-    return listRepos(this.#fs, this.name);
+  async list(): Promise<readonly CachedRepo[]> {
+    return addPacked(await listRepos(this.#fs, this.name), this);
   }
 
   remove(repo: string, revision?: string): Promise<number> {
-    return removeFromCache(this.#fs, this.name, repo, revision);
+    const remove = () => removeFromCache(this.#fs, this.name, repo, revision);
+    return removeWithPacked(this, repo, revision, remove);
   }
 
   trim(limit: number): Promise<CacheTrim> {

@@ -69,7 +69,8 @@ async function scanRepo(fs: FileSystem, folder: string): Promise<Scan | undefine
     lastUsed = Math.max(lastUsed, blob.mtimeMs); // which a download touches
   }
   const repo = folder.slice(folder.lastIndexOf("/") + 1 + PREFIX.length).replace("--", "/");
-  const info = { repo, nBytes: sum(all.values()), incompleteBytes, lastUsed, revisions };
+  const nBytes = sum(all.values());
+  const info = { repo, nBytes, incompleteBytes, packedBytes: 0, lastUsed, revisions };
   return { info, contents };
 }
 
@@ -141,7 +142,7 @@ async function readRefs(fs: FileSystem, folder: string): Promise<Map<string, str
 }
 
 /** Paths of all files and links below a folder, sorted. */
-async function filesIn(fs: FileSystem, folder: string): Promise<string[]> {
+export async function filesIn(fs: FileSystem, folder: string): Promise<string[]> {
   const files: string[] = [];
   for (const name of await namesIn(fs, folder)) {
     const stat = await fs.lstat(`${folder}/${name}`).catch(() => undefined);

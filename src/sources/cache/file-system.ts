@@ -14,6 +14,7 @@ export type FileSystem = Pick<
   | "readlink"
   | "rename"
   | "rm"
+  | "rmdir"
   | "stat"
   | "statfs"
   | "symlink"

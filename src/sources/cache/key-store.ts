@@ -15,6 +15,19 @@ export interface KeyStore {
   freeBytes?(): Promise<number | undefined>;
 }
 
+/** A piece as it is read in whole. */
+export interface Piece extends Pick<Blob, "size" | "text" | "arrayBuffer"> {
+  /** Into memory at hand, of its size, where that saves something. */
+  readInto?(bytes: Uint8Array): Promise<void>;
+}
+
+/** As much of a KeyStore as a disk can easily be, too. */
+export interface PieceStore extends Omit<KeyStore, "get"> {
+  get(key: string): Promise<Piece | undefined>;
+  /** SHA-256 in lower-case hexadecimal, where the host has a faster one than Web Crypto's. */
+  hash?(bytes: Uint8Array): string;
+}
+
 /** Runs at most one holder of a name at a time, in all tabs and workers of an origin. */
 export interface LockManager {
   /** Waits for the lock, and gives what lets go of it. */
@@ -22,7 +35,10 @@ export interface LockManager {
 }
 
 /** What a piece says. Another tab may replace it while it is read: then it is read again. */
-export async function readText(store: KeyStore, key: string): Promise<string | undefined> {
+export async function readText(
+  store: Pick<PieceStore, "get">,
+  key: string,
+): Promise<string | undefined> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await (await store.get(key))?.text();

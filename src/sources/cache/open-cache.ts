@@ -14,6 +14,7 @@ import {
 } from "./browser-stores.ts";
 import type { HubCache } from "./cache.ts";
 import { createDirectoryCache } from "./directory-cache.ts";
+import { createDiskStore } from "./disk-store.ts";
 import type { KeyStore } from "./key-store.ts";
 import { createPartsCache } from "./parts-cache.ts";
 
@@ -41,9 +42,14 @@ interface BrowserGlobals {
  * @throws TureenError `OPTION_INVALID` for a `cacheDir` where there is no file system
  */
 export async function openHubCache(options: HubCacheOptions = {}): Promise<HubCache | undefined> {
-  const cacheDir = options.cacheDir ?? readHubEnvironment().cacheDir;
+  const environment = readHubEnvironment();
+  const cacheDir = options.cacheDir ?? environment.cacheDir;
   const fs = findBuiltin("node:fs/promises");
-  if (fs !== undefined && cacheDir !== undefined) return createDirectoryCache(cacheDir, fs);
+  if (fs !== undefined && cacheDir !== undefined) {
+    const { ownCacheDir } = environment;
+    const packed = ownCacheDir === undefined ? undefined : createDiskStore(ownCacheDir, fs);
+    return createDirectoryCache(cacheDir, fs, packed);
+  }
   if (options.cacheDir !== undefined) {
     throw new TureenError("OPTION_INVALID", "this host has no file system for hub.cacheDir", {
       found: options.cacheDir,

@@ -6,12 +6,14 @@
 //   models/org--name/snapshots/COMMIT/…    {"etag"}
 //   models/org--name/refs/main             a commit
 //   models/org--name/used/COMMIT, ETAG     when a file of it was last opened, or a download of it went on; in ms since 1970
+//   packed/…                               packed weights (packed-copy.ts)
 import { TureenError, throwIfAborted } from "../../errors.ts";
 import { createByteSource, shortRead } from "../byte-source.ts";
 import { isCommit } from "../hub-reference.ts";
 import type { ByteSource, ReadOptions } from "../source.ts";
 import type { CachedRepo, CacheTrim, HubCache, PartialBlob, StreamingHash } from "./cache.ts";
 import { type KeyStore, type LockManager, readText } from "./key-store.ts";
+import { addPacked, removeWithPacked } from "./packed-listing.ts";
 import { listStored, removeStored } from "./parts-listing.ts";
 import { OpenMarks, trimCache } from "./trim.ts";
 
@@ -36,6 +38,7 @@ export function createPartsCache(options: PartsCacheOptions): HubCache {
 
 class PartsCache implements HubCache {
   readonly name: string;
+  readonly packed: KeyStore;
   readonly #store: KeyStore;
   readonly #locks: LockManager;
   readonly #partBytes: number;
@@ -43,6 +46,7 @@ class PartsCache implements HubCache {
 
   constructor({ store, locks, partBytes = PART_BYTES }: PartsCacheOptions) {
     this.name = store.name;
+    this.packed = store;
     this.#store = store;
     this.#locks = locks;
     this.#partBytes = partBytes;
@@ -132,12 +136,13 @@ class PartsCache implements HubCache {
     };
   }
 
-  list(): Promise<readonly CachedRepo[]> {
-    return listStored(this.#store);
+  async list(): Promise<readonly CachedRepo[]> {
+    return addPacked(await listStored(this.#store), this);
   }
 
   remove(repo: string, revision?: string): Promise<number> {
-    return removeStored(this.#store, repo, revision);
+    const remove = () => removeStored(this.#store, repo, revision);
+    return removeWithPacked(this, repo, revision, remove);
   }
 
   trim(limit: number): Promise<CacheTrim> {

@@ -61,6 +61,7 @@ async function scan(store: KeyStore, folder: string, keys: readonly string[]): P
     repo: folder.replace("--", "/"),
     nBytes: sum(sizes.values()),
     incompleteBytes: sum(unfinished),
+    packedBytes: 0,
     lastUsed: Math.max(0, ...used.values()),
     revisions,
   };

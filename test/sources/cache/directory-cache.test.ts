@@ -233,6 +233,7 @@ describe("listing and removing", () => {
         repo: "org/name",
         nBytes: 4350,
         incompleteBytes: 50,
+        packedBytes: 0,
         lastUsed: expect.any(Number),
         revisions: [
           {

@@ -288,6 +288,7 @@ describe.each(setups)("%s", (name, setUp) => {
         repo: "org/name",
         nBytes: 3800,
         incompleteBytes: 1000,
+        packedBytes: 0,
         lastUsed: expect.any(Number),
         revisions: [
           {
