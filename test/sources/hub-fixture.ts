@@ -33,6 +33,7 @@ export function useHub(): void {
     }
     vi.stubEnv("HF_HOME", join(cache, "home"));
     vi.stubEnv("HF_HUB_CACHE", join(cache, "env-cache"));
+    vi.stubEnv("TUREEN_CACHE", join(cache, "own"));
     hub.repos.set("org/name", model);
   });
   afterEach(() => {

@@ -43,6 +43,7 @@ beforeEach(() => {
   for (const name of ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"]) vi.stubEnv(name, "");
   vi.stubEnv("HF_HOME", cacheDir);
   vi.stubEnv("HF_HUB_CACHE", "");
+  vi.stubEnv("TUREEN_CACHE", join(cacheDir, "own"));
   vi.stubEnv("HF_ENDPOINT", hub.endpoint);
   hub.repos.set("kitchen/base", repoOf(kitchenPath("base")));
   hub.repos.set("kitchen/format", adapterFor("Kitchen/Base"));

@@ -59,9 +59,10 @@ export function createDiskStore(root: string, fs: FileSystem): PieceStore {
       return paths.map((path) => folder + path).filter((key) => key.startsWith(prefix));
     },
     hash: (bytes) => findBuiltin("node:crypto")!.createHash("sha256").update(bytes).digest("hex"),
-    async freeBytes() {
-      const { bavail, bsize } = await fs.statfs(root);
-      return bavail * bsize;
-    },
+    freeBytes: () =>
+      fs.statfs(root).then(
+        ({ bavail, bsize }) => bavail * bsize,
+        () => undefined, // not every host tells
+      ),
   };
 }
