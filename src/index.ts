@@ -51,9 +51,16 @@ export type {
   PartialBlob,
   StreamingHash,
 } from "./sources/cache/cache.ts";
+export type { Piece, PieceStore } from "./sources/cache/key-store.ts";
 export { type HubCacheOptions, openHubCache } from "./sources/cache/open-cache.ts";
 export type { HubOptions, Warning } from "./sources/hub-options.ts";
 export type { FileContent, FileSetInput } from "./sources/open.ts";
 export type { FolderHandle, PickedFile } from "./sources/picked.ts";
 export { createMemorySink, type FileSink, type MemorySink } from "./sources/sink.ts";
-export type { ByteSource, FileSet, OpenFileOptions, ReadOptions } from "./sources/source.ts";
+export type {
+  ByteSource,
+  FileOrigin,
+  FileSet,
+  OpenFileOptions,
+  ReadOptions,
+} from "./sources/source.ts";

@@ -15,7 +15,8 @@ export const cacheCommand: Command = {
        tureen cache trim SIZE [options]
 ls lists models and adapters with their sizes; rm removes them, or one revision (commit, branch or tag) and what only it
 holds; trim removes what was used longest ago until the rest takes at most SIZE (20GB), but nothing that is in use.
-Python's Hub tools use the same folder: what is removed here is gone for them, too.
+Python's Hub tools use the same folder: what is removed here is gone for them, too. Packed weights, which make the next
+load faster, lie in TUREEN_CACHE (default: ~/.cache/tureen) and go with their model.
 
   --cache-dir DIR         default: HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub
   --json                  print one object`,
@@ -57,7 +58,12 @@ async function list(cache: HubCache, json: boolean): Promise<void> {
   note(`${formatBytes(nBytes)} in ${cache.name}`);
 }
 
-function rowsOf({ repo, revisions, incompleteBytes }: CachedRepo): (string | number)[][] {
+function rowsOf({
+  repo,
+  revisions,
+  incompleteBytes,
+  packedBytes,
+}: CachedRepo): (string | number)[][] {
   const rows: (string | number)[][] = revisions.map(({ commit, refs, files, nBytes, lastUsed }) => [
     repo,
     commit.slice(0, 12),
@@ -67,6 +73,7 @@ function rowsOf({ repo, revisions, incompleteBytes }: CachedRepo): (string | num
     formatBytes(nBytes),
   ]);
   if (incompleteBytes > 0) rows.push([repo, "unfinished", "", "", 0, formatBytes(incompleteBytes)]);
+  if (packedBytes > 0) rows.push([repo, "packed", "", "", 0, formatBytes(packedBytes)]);
   return rows;
 }
 
@@ -85,7 +92,8 @@ async function remove(cache: HubCache, names: readonly string[], json: boolean):
 async function trim(cache: HubCache, limit: number, json: boolean): Promise<void> {
   const { nBytes, freed, removed } = await cache.trim(limit);
   if (json) return printJson({ cache: cache.name, nBytes, freed, removed });
-  for (const { repo, commit } of removed) note(`removed ${repo} ${commit ?? "(unfinished)"}`);
+  for (const { repo, commit } of removed)
+    note(`removed ${repo} ${commit ?? "(without a revision)"}`);
   note(`${formatBytes(freed)} freed, ${formatBytes(nBytes)} in ${cache.name}`);
   if (nBytes > limit) note("the rest is in use");
 }

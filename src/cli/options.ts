@@ -38,6 +38,8 @@ export const MODEL_FLAGS: FlagTable = {
   quantize: { type: "string" },
   context: { type: "string" },
   "kv-cache": { type: "string" },
+  "packed-cache": { type: "boolean" },
+  "no-packed-cache": { type: "boolean" },
 };
 
 export const MODEL_HELP = `  --model DIR             the base model in Hugging Face's layout: a directory, a URL, or
@@ -51,7 +53,9 @@ export const MODEL_HELP = `  --model DIR             the base model in Hugging F
   --threads N             default: chosen by the backend
   --quantize Q            none (default), q8, q4
   --context N             positions of the KV cache
-  --kv-cache T            f32 (default), or f16 in half the memory`;
+  --kv-cache T            f32 (default), or f16 in half the memory
+  --packed-cache          keep q8 and q4 weights packed, to load them faster the next time
+                          (default for models of the Hub); --no-packed-cache: do not`;
 
 export const SAMPLING_FLAGS: FlagTable = {
   "max-tokens": { type: "string" },
@@ -149,6 +153,8 @@ export function loadOptions(flags: Flags): LoadModelOptions {
     quantize: choiceFlag(flags, "quantize", ["none", "q8", "q4"]),
     contextLength: integerFlag(flags, "context", 1),
     kvCache: choiceFlag(flags, "kv-cache", ["f32", "f16"]),
+    packedCache:
+      flags["no-packed-cache"] === true ? false : flags["packed-cache"] === true || undefined,
   };
 }
 

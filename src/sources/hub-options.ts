@@ -6,7 +6,7 @@ import type { ReadOptions } from "./source.ts";
 
 /** Something that does not prevent the work but that a person should know. */
 export interface Warning {
-  /** `HUB_UNREACHABLE`: the newest revision is unknown, the cached one is used. `HUB_UNVERIFIED`: no hash to check. `BASE_MODEL_DIFFERS`: an adapter names another base. `CACHE_UNAVAILABLE`: nothing is kept. */
+  /** `HUB_UNREACHABLE`: the newest revision is unknown, the cached one is used. `HUB_UNVERIFIED`: no hash to check. `BASE_MODEL_DIFFERS`: an adapter names another base. `CACHE_UNAVAILABLE`: files, or packed weights, are not kept. */
   readonly code: "HUB_UNREACHABLE" | "HUB_UNVERIFIED" | "BASE_MODEL_DIFFERS" | "CACHE_UNAVAILABLE";
   readonly message: string;
 }

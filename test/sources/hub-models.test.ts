@@ -151,6 +151,26 @@ describe("tureen", () => {
     expect(empty).toEqual({ code: 0, stdout: "", stderr: "0 B in HF_HOME/hub\n" });
   });
 
+  test("packed weights: kept by several programs at once, listed, and gone with their model", async () => {
+    const run = (...more: string[]) => {
+      const ids = ["--ids", "1,5,99,200", "--threads", "1", "--json"];
+      return tureen("logits", "--model", "kitchen/base", "--quantize", "q4", ...ids, ...more);
+    };
+    const plain = await run("--no-packed-cache");
+    expect(plain).toMatchObject({ code: 0, stderr: "" });
+    expect(existsSync(join(cacheDir, "own"))).toBe(false);
+    for (let round = 0; round < 2; round++) {
+      const same = await Promise.all([run(), run(), run()]);
+      expect(same).toEqual([plain, plain, plain]);
+    }
+    const listed = await tureen("cache", "ls");
+    expect(listed.stdout).toMatch(/kitchen\/base .* packed .* \d MB/);
+    const { repos } = JSON.parse((await tureen("cache", "ls", "--json")).stdout);
+    expect(repos[0].packedBytes).toBeGreaterThan(500_000);
+    await tureen("cache", "rm", "kitchen/base");
+    expect(readdirSync(join(cacheDir, "own/packed"))).toEqual([]);
+  });
+
   test.each<[number, string[], RegExp]>([
     [2, ["cache"], /expected ls, rm NAME or trim SIZE/],
     [2, ["cache", "rm"], /a NAME is missing/],

@@ -65,6 +65,16 @@ describe("the environment", () => {
     expect(readHubEnvironment(variables).cacheDir).toBe(cacheDir);
   });
 
+  test.each<[Record<string, string>, string | undefined]>([
+    [{ HOME: "/h" }, "/h/.cache/tureen"],
+    [{ HOME: "/h", XDG_CACHE_HOME: "/x", HF_HOME: "/hf" }, "/x/tureen"],
+    [{ HOME: "/h", XDG_CACHE_HOME: "/x", TUREEN_CACHE: "~/t" }, "/h/t"],
+    [{ TUREEN_CACHE: "/t" }, "/t"],
+    [{}, undefined],
+  ])("%j: what is packed is kept in %s", (variables, ownCacheDir) => {
+    expect(readHubEnvironment(variables).ownCacheDir).toBe(ownCacheDir);
+  });
+
   test.each([
     ["1", true],
     ["ON", true],

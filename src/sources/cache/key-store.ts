@@ -1,11 +1,17 @@
 // The little that browsers' storage must offer, so that the cache's logic is written and tested once: named pieces of bytes,
 // each written in whole or not at all, and a lock that dies with its tab.
 
+/** A piece as it is read in whole. */
+export interface Piece extends Pick<Blob, "size" | "text" | "arrayBuffer"> {
+  /** Into memory at hand, of its size, where that saves something. */
+  readInto?(bytes: Uint8Array): Promise<void>;
+}
+
 /** Named pieces of bytes. Names are like paths: segments without `..`, `/` between them. */
-export interface KeyStore {
+export interface PieceStore {
   /** For messages. */
   readonly name: string;
-  get(key: string): Promise<Blob | undefined>;
+  get(key: string): Promise<Piece | undefined>;
   /** Writes in whole or fails. */
   put(key: string, bytes: Uint8Array): Promise<void>;
   delete(key: string): Promise<void>;
@@ -13,19 +19,13 @@ export interface KeyStore {
   keys(prefix: string): Promise<string[]>;
   /** How many more bytes fit, where the host tells. */
   freeBytes?(): Promise<number | undefined>;
-}
-
-/** A piece as it is read in whole. */
-export interface Piece extends Pick<Blob, "size" | "text" | "arrayBuffer"> {
-  /** Into memory at hand, of its size, where that saves something. */
-  readInto?(bytes: Uint8Array): Promise<void>;
-}
-
-/** As much of a KeyStore as a disk can easily be, too. */
-export interface PieceStore extends Omit<KeyStore, "get"> {
-  get(key: string): Promise<Piece | undefined>;
   /** SHA-256 in lower-case hexadecimal, where the host has a faster one than Web Crypto's. */
   hash?(bytes: Uint8Array): string;
+}
+
+/** Pieces of which parts can be read. */
+export interface KeyStore extends PieceStore {
+  get(key: string): Promise<Blob | undefined>;
 }
 
 /** Runs at most one holder of a name at a time, in all tabs and workers of an origin. */
