@@ -8,7 +8,12 @@ import type { Checkpoint } from "../formats/checkpoint.ts";
 import { openCheckpoint } from "../formats/open-checkpoint.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Decoder } from "../model/decoder.ts";
-import { type DecoderWeights, loadWeights, type PackedWeights } from "../model/weights.ts";
+import {
+  type DecoderWeights,
+  listWeights,
+  loadWeights,
+  type PackedWeights,
+} from "../model/weights.ts";
 import type { HubOptions, Warning } from "../sources/hub-options.ts";
 import { type FileSetInput, openFileSet } from "../sources/open.ts";
 import type { FileSet, ReadOptions } from "../sources/source.ts";
@@ -152,7 +157,9 @@ async function loadOrReadPacked(
   const isKept = packedCache ?? files.origin?.cache !== undefined;
   if (!isKept || quantize === "none") return load();
   const { loadThroughCache } = await import("./packed-cache.ts");
-  return loadThroughCache(load, { ...parts, quantize, onWarning, isAsked: packedCache === true });
+  const tensors = listWeights(checkpoint, config);
+  const isAsked = packedCache === true;
+  return loadThroughCache(load, { ...parts, tensors, quantize, onWarning, isAsked });
 }
 
 function chooseContext(wanted: number | undefined, { maxPositions }: ModelConfig): number {

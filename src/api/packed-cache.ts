@@ -1,9 +1,7 @@
 // Loads weights from where an earlier load has kept them packed, or keeps them there. Loaded when it is needed. Whatever goes wrong
 // with the cache, the model is loaded.
 import type { Backend } from "../backend/backend.ts";
-import type { Checkpoint } from "../formats/checkpoint.ts";
-import type { ModelConfig } from "../model/config.ts";
-import { TensorNames } from "../model/tensor-names.ts";
+import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
 import type { DecoderWeights, PackedWeights } from "../model/weights.ts";
 import type { HubCache } from "../sources/cache/cache.ts";
 import type { PieceStore } from "../sources/cache/key-store.ts";
@@ -23,7 +21,8 @@ import type { FileSet } from "../sources/source.ts";
 export interface PackedCacheParts {
   readonly files: FileSet;
   readonly checkpoint: Checkpoint;
-  readonly config: ModelConfig;
+  /** All that are loaded, in order. */
+  readonly tensors: readonly TensorInfo[];
   readonly backend: Backend;
   readonly quantize: "q8" | "q4";
   readonly hub: HubOptions | undefined;
@@ -81,7 +80,7 @@ interface Place {
 
 /** @returns why there is none, if there is none */
 async function findPlace(parts: PackedCacheParts): Promise<Place | string> {
-  const { files, checkpoint, config, backend, quantize, hub = {} } = parts;
+  const { files, checkpoint, tensors, backend, quantize, hub = {} } = parts;
   const { packing } = backend;
   if (packing === undefined) return `the ${backend.name} backend packs them anew`;
   const { identity } = checkpoint;
@@ -92,9 +91,6 @@ async function findPlace(parts: PackedCacheParts): Promise<Place | string> {
   const cache = origin.cache ?? (await chooseCache(hub));
   const store = cache?.packed;
   if (cache === undefined || store === undefined) return "there is no cache";
-  const names = new TensorNames(checkpoint, config);
-  names.check();
-  const tensors = names.inFileOrder();
   const nBytes = tensors.reduce((sum, { shape }) => {
     const [rows, cols] = shape as [number, number?];
     return sum + (cols === undefined ? 4 * rows : packing.nBytes(quantize, rows, cols));

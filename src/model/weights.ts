@@ -95,6 +95,16 @@ export async function loadWeights(
 }
 
 /**
+ * What `loadWeights` loads, in its order; names and shapes are checked.
+ * @throws TureenError `MODEL_TENSOR_MISSING`, `MODEL_TENSOR_MISMATCH`
+ */
+export function listWeights(checkpoint: Checkpoint, config: ModelConfig): TensorInfo[] {
+  const names = new TensorNames(checkpoint, config);
+  names.check();
+  return names.inFileOrder();
+}
+
+/**
  * A tensor [rows, cols] of a checkpoint as a backend reads it.
  * @param onRead called with the bytes of each read
  */
