@@ -4,8 +4,12 @@ import { TureenError } from "../../errors.ts";
 import { align } from "./layout.ts";
 
 const PAGE = 65536;
-/** Memory grows by at least this much, to spare calls. */
-const GROWTH = 1 << 20;
+/**
+ * Memory grows by a quarter, within these bounds: hosts count each growth as so much garbage again, and collect. What is not used
+ * is not resident.
+ */
+const MIN_GROWTH = 1 << 20;
+const MAX_GROWTH = 32 << 20;
 
 interface Span {
   offset: number;
@@ -75,11 +79,8 @@ export class Arena {
     const offset = this.#end;
     const missing = offset + size - this.memory.buffer.byteLength;
     if (missing > 0) {
-      const room = 65536 * PAGE - this.memory.buffer.byteLength;
-      const growth = Math.min(Math.max(missing, GROWTH), room);
       try {
-        if (missing > room) throw new RangeError("beyond 4 GiB");
-        this.memory.grow(Math.ceil(growth / PAGE));
+        this.#grow(missing);
         this.#renewViews();
       } catch (cause) {
         throw new TureenError(
@@ -96,6 +97,19 @@ export class Arena {
     }
     this.#end = offset + size;
     return offset;
+  }
+
+  /** @throws RangeError */
+  #grow(missing: number): void {
+    const { byteLength } = this.memory.buffer;
+    const room = 65536 * PAGE - byteLength;
+    if (missing > room) throw new RangeError("beyond 4 GiB");
+    const step = Math.min(Math.max(byteLength / 4, MIN_GROWTH), MAX_GROWTH);
+    try {
+      this.memory.grow(Math.ceil(Math.min(Math.max(missing, step), room) / PAGE));
+    } catch {
+      this.memory.grow(Math.ceil(missing / PAGE));
+    }
   }
 
   /** Joins span `index` with the next one if they touch. */
