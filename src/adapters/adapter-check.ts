@@ -40,8 +40,8 @@ const OTHER_BASE = "The adapter was probably trained for another base model";
  * @returns the modules it changes, in model order
  * @throws TureenError `ADAPTER_MISMATCH`, and what `createTargetMatcher` throws
  */
-export function checkAgainstBase(parts: AdapterParts): Map<string, AdapterModule> {
-  const matcher = createTargetMatcher(parts.config, parts.configFile);
+export async function checkAgainstBase(parts: AdapterParts): Promise<Map<string, AdapterModule>> {
+  const matcher = await createTargetMatcher(parts.config, parts.configFile);
   checkNames(parts);
   checkTargets(parts, matcher);
   const modules = new Map<string, AdapterModule>();

@@ -111,7 +111,7 @@ export async function openAdapter(
     const { lora: tensors, saved } = groupTensors(checkpoint, config.modulesToSave);
     const where = files.name;
     const found = new Map([
-      ...checkAgainstBase({ config, configFile, tensors, linears, where }),
+      ...(await checkAgainstBase({ config, configFile, tensors, linears, where })),
       ...checkSavedModules(saved, linears, where),
     ]);
     const modules = inModelOrder(found, linears);

@@ -1,9 +1,9 @@
 // Which linear layers an adapter's config targets, and with what rank and alpha: PEFT's rules (0.21.0:
 // `check_target_module_exists` in tuners/tuners_utils.py, `get_pattern_key` in utils/other.py), exactly, for the names of a
-// Llama-family model. Knows names only, no tensors.
+// Llama-family model. Knows names only, no tensors. Regular expressions are loaded where a config has one: most list names.
 import { TureenError } from "../errors.ts";
 import type { PeftConfig } from "../formats/peft-config.ts";
-import { compilePythonRegex, type PythonRegex, RegexBudget } from "./python-regex.ts";
+import type { PythonRegex, RegexBudget } from "./python-regex.ts";
 
 /** Answers for one adapter's config. Names are full module paths: `model.layers.3.self_attn.q_proj`. */
 export interface TargetMatcher {
@@ -29,13 +29,20 @@ export const EMBEDDING = "model.embed_tokens";
  * @throws TureenError `ADAPTER_CONFIG_INVALID` or `ADAPTER_UNSUPPORTED` for regular expressions that cannot be used. The
  *   matcher's methods throw `ADAPTER_UNSUPPORTED` when a pattern takes too long.
  */
-export function createTargetMatcher(config: PeftConfig, where: string): TargetMatcher {
-  const budget = new RegexBudget(MATCHING_BUDGET);
-  const compile = (pattern: string): PythonRegex => compilePythonRegex(pattern, where, budget);
-  const isTarget = compileTargets(config, compile, compileLayers(config, where));
-  const isExcluded = compileExclusions(config, compile);
-  const rankOf = compilePatternMap(config.rankPattern, config.r, compile);
-  const alphaOf = compilePatternMap(config.alphaPattern, config.loraAlpha, compile);
+export async function createTargetMatcher(
+  config: PeftConfig,
+  where: string,
+): Promise<TargetMatcher> {
+  let budget: RegexBudget | undefined;
+  const compile: Compile = async (pattern) => {
+    const { compilePythonRegex, RegexBudget } = await import("./python-regex.ts");
+    budget ??= new RegexBudget(MATCHING_BUDGET);
+    return compilePythonRegex(pattern, where, budget);
+  };
+  const isTarget = await compileTargets(config, compile, compileLayers(config, where));
+  const isExcluded = await compileExclusions(config, compile);
+  const rankOf = await compilePatternMap(config.rankPattern, config.r, compile);
+  const alphaOf = await compilePatternMap(config.alphaPattern, config.loraAlpha, compile);
   return {
     isTargeted: (path) => !isExcluded(path) && isTarget(path),
     rankOf,
@@ -48,13 +55,13 @@ export function createTargetMatcher(config: PeftConfig, where: string): TargetMa
 }
 
 type NameTest = (path: string) => boolean;
-type Compile = (pattern: string) => PythonRegex;
+type Compile = (pattern: string) => Promise<PythonRegex>;
 
-function compileTargets(
+async function compileTargets(
   { targetModules = DEFAULT_TARGETS }: PeftConfig,
   compile: Compile,
   isInLayers: NameTest,
-): NameTest {
+): Promise<NameTest> {
   if (typeof targetModules !== "string") {
     // A full name is targeted in any layer.
     return (path) =>
@@ -64,20 +71,21 @@ function compileTargets(
   if (targetModules.toLowerCase() === "all-linear") {
     return (path) => path !== OUTPUT_LAYER && path !== EMBEDDING;
   }
-  const regex = compile(targetModules);
+  const regex = await compile(targetModules);
   return (path) => regex.fullMatch(path);
 }
 
-function compileExclusions(config: PeftConfig, compile: Compile): NameTest {
+async function compileExclusions(config: PeftConfig, compile: Compile): Promise<NameTest> {
   const { excludeModules = [], modulesToSave } = config;
-  const saved = modulesToSave.map((name) => compile(`(^|.*\\.)${name}($|\\..*)`));
+  const saved: PythonRegex[] = [];
+  for (const name of modulesToSave) saved.push(await compile(`(^|.*\\.)${name}($|\\..*)`));
   const isSaved: NameTest = (path) => saved.some((regex) => regex.matchStart(path));
   if (typeof excludeModules !== "string") {
     return (path) =>
       excludeModules.includes(path) || endsWithAny(excludeModules, path) || isSaved(path);
   }
   if (excludeModules === "") return isSaved;
-  const regex = compile(excludeModules);
+  const regex = await compile(excludeModules);
   return (path) => regex.fullMatch(path) || isSaved(path);
 }
 
@@ -113,20 +121,23 @@ function compileListName(name: string, where: string): RegExp {
 }
 
 /** The value of the first key that matches the end of a name, at a dot; else the default. */
-function compilePatternMap(
+async function compilePatternMap(
   patterns: ReadonlyMap<string, number>,
   defaultValue: number,
   compile: Compile,
-): (path: string) => number {
-  const tests = [...patterns].map(([key, value]) => ({ matches: compileKey(key, compile), value }));
+): Promise<(path: string) => number> {
+  const tests: { readonly matches: NameTest; readonly value: number }[] = [];
+  for (const [key, value] of patterns) {
+    tests.push({ matches: await compileKey(key, compile), value });
+  }
   return (path) =>
     tests.find(({ matches }) => matches(path))?.value ?? patterns.get(path) ?? defaultValue;
 }
 
 /** `re.match(rf"(.*\.)?({key})$", path)`. Most keys are plain names, and there may be one for every layer. */
-function compileKey(key: string, compile: Compile): NameTest {
+async function compileKey(key: string, compile: Compile): Promise<NameTest> {
   if (!/^[\w.-]+$/.test(key)) {
-    const regex = compile(`(.*\\.)?(${key})$`);
+    const regex = await compile(`(.*\\.)?(${key})$`);
     return (path) => regex.matchStart(path);
   }
   return (path) => {
