@@ -15,11 +15,16 @@ async function readShaders(folder) {
   );
 }
 
-/** `//# include name` stays: it is resolved when a shader is put together. */
+/** `//# include name` stays, to be resolved when a shader is put together; what is declared in the piece's place goes. */
 function strip(text) {
+  let included = false;
   return text
     .split("\n")
-    .map((line) => (line.startsWith("//#") ? line : line.replace(/\s*\/\/.*$/, "").trim()))
+    .map((line) => {
+      if (line.startsWith("//# ")) included = line !== "//# end";
+      if (line.startsWith("//# include ")) return line;
+      return included ? "" : line.replace(/\s*\/\/.*$/, "").trim();
+    })
     .join("\n")
     .trimEnd();
 }

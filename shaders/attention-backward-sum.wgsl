@@ -2,6 +2,10 @@
 // dQ[i] = Σ_j≤i dS[i, j] k[j] (one head per workgroup), or dK[j] = Σ_heads Σ_i≥j dS[i, j] q[i], dV[j] the same of P and dOut.
 // Grid: queries (n, heads of the group); keys, values (n). Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
+//# end
 
 struct Params {
   out: u32, // first column of the group or KV head
@@ -15,12 +19,12 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
 ) {
-  for (var c = t; c < p.head_dim; c += 64u) {
+  for (var c = t; c < p.head_dim; c += THREADS) {
     var sum = 0.0;
     if (p.heads == 0u) {
       let at = p.factors + (group.y * p.n + group.x) * p.n;

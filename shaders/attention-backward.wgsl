@@ -3,7 +3,12 @@
 // q, dOut [n, heads × headDim]; k, v [n, kvHeads × headDim] → P, dS [heads of the group, n, n], lower triangle.
 // Grid: (n, heads of the group). Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
 //# include reduce
+fn sum_group(value: f32, t: u32) -> f32 { return value; }
+//# end
 
 struct Params {
   q: u32, // the group's first column
@@ -20,9 +25,9 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-var<workgroup> tops: array<f32, 64>;
+var<workgroup> tops: array<f32, THREADS>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
@@ -31,7 +36,7 @@ fn main(
   let row = i * p.cols + group.y * p.head_dim;
   let at = (group.y * p.n + i) * p.n;
   var top = -3.0e38;
-  for (var j = t; j <= i; j += 64u) {
+  for (var j = t; j <= i; j += THREADS) {
     var score = 0.0;
     var d_p = 0.0;
     for (var c = 0u; c < p.head_dim; c++) {
@@ -44,13 +49,13 @@ fn main(
   }
   tops[t] = top;
   workgroupBarrier();
-  for (var k = 0u; k < 64u; k++) {
+  for (var k = 0u; k < THREADS; k++) {
     top = max(top, tops[k]);
   }
   // each thread meets its own numbers again
   var part = 0.0;
   var weighted = 0.0;
-  for (var j = t; j <= i; j += 64u) {
+  for (var j = t; j <= i; j += THREADS) {
     let e = exp(load(p.probabilities + at + j) - top);
     store(p.probabilities + at + j, e);
     part += e;
@@ -58,7 +63,7 @@ fn main(
   }
   let sum = sum_group(part, t);
   let mean = sum_group(weighted, t) / sum;
-  for (var j = t; j <= i; j += 64u) {
+  for (var j = t; j <= i; j += THREADS) {
     let probability = load(p.probabilities + at + j) / sum;
     store(p.probabilities + at + j, probability);
     store(p.d_scores + at + j, probability * (load(p.d_scores + at + j) - mean) * p.scale);

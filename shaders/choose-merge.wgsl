@@ -2,7 +2,17 @@
 // -Infinity). partial [n, stretches, 2 k + 3] → ids [rows, k], logits [rows, k], log sums [rows]. Grid: (n).
 // Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
+@group(0) @binding(2) var<storage, read_write> memory: array<u32>;
+override THREADS: u32 = 64u;
+const NONE: u32 = 0xffffffffu;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
 //# include best
+struct Best { key: u32, id: u32 }
+fn bits_of(key: u32) -> u32 { return key; }
+fn is_better(a: Best, b: Best) -> bool { return true; }
+fn best_of_group(mine: Best, t: u32) -> Best { return mine; }
+//# end
 
 struct Params {
   partial_in: u32,
@@ -13,7 +23,7 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
@@ -23,7 +33,7 @@ fn main(
   var last = Best(0xffffffffu, NONE);
   for (var k = 0u; k < p.k; k++) {
     var mine = Best(0u, NONE);
-    for (var i = t; i < p.stretches * p.k; i += 64u) {
+    for (var i = t; i < p.stretches * p.k; i += THREADS) {
       let at = base + (i / p.k) * size + i % p.k;
       let one = Best(memory[at], memory[at + p.k]);
       if (one.id != NONE && is_better(last, one) && is_better(one, mine)) {

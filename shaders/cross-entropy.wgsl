@@ -2,7 +2,13 @@
 // w[i] · (softmax(logits[i]) - onehot(target[i])). logits [n, cols]. lists: targets [n], then w [n]. Grid: (n).
 // Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
+@group(0) @binding(5) var<storage, read> lists: array<u32>;
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
 //# include reduce
+fn sum_group(value: f32, t: u32) -> f32 { return value; }
+//# end
 
 struct Params {
   logits: u32,
@@ -13,25 +19,25 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-var<workgroup> tops: array<f32, 64>;
+var<workgroup> tops: array<f32, THREADS>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
 ) {
   let row = p.logits + group.x * p.cols;
   var top = load(row);
-  for (var c = t; c < p.cols; c += 64u) {
+  for (var c = t; c < p.cols; c += THREADS) {
     top = max(top, load(row + c));
   }
   tops[t] = top;
   workgroupBarrier();
-  for (var i = 0u; i < 64u; i++) {
+  for (var i = 0u; i < THREADS; i++) {
     top = max(top, tops[i]);
   }
   var part = 0.0;
-  for (var c = t; c < p.cols; c += 64u) {
+  for (var c = t; c < p.cols; c += THREADS) {
     part += exp(load(row + c) - top);
   }
   let sum = sum_group(part, t);
@@ -42,7 +48,7 @@ fn main(
   }
   storageBarrier();
   workgroupBarrier();
-  for (var c = t; c < p.cols; c += 64u) {
+  for (var c = t; c < p.cols; c += THREADS) {
     let share = exp(load(row + c) - top) / sum;
     store(row + c, w * select(share, share - 1.0, c == chosen));
   }

@@ -1,8 +1,14 @@
-// Embedding lookup: out[i] = row ids[i] of the table, dequantized. out [n, cols]. Grid: (ceil(cols / 64), n).
+// Embedding lookup: out[i] = row ids[i] of the table, dequantized. out [n, cols]. Grid: (ceil(cols / THREADS), n).
 // A table may lie in parts; a dispatch serves the ids within its part.
 // Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
+@group(0) @binding(2) var<storage, read_write> memory: array<u32>;
+@group(0) @binding(5) var<storage, read> lists: array<u32>;
+override THREADS: u32 = 64u;
+fn store(i: u32, value: f32) {}
 //# include value
+fn weight_value(matrix: u32, plane: u32, row: u32, units: u32, c: u32) -> f32 { return 0.0; }
+//# end
 
 struct Params {
   out: u32,
@@ -17,7 +23,7 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let c = id.x;
   var token = 0u;

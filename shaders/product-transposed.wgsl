@@ -1,9 +1,14 @@
 // The transposed product of the backward pass: out = [out +] factor · y W, W dequantized. y [n, rows of all parts], W [rows, cols].
-// A workgroup computes a tile of 32 tokens × 32 columns, each thread 4 × 4, staging 32 rows at a time.
-// W lies in `weights`, where a segment's A or B may be bound as well. Grid: (ceil(cols / 32), ceil(n / 32)).
+// A workgroup computes a tile of TOKENS tokens × 32 columns, each thread 4 × 4, staging 32 rows at a time.
+// W lies in `weights`, where a segment's A or B may be bound as well. Grid: (ceil(cols / 32), ceil(n / TOKENS)).
 // Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
 //# include value
+fn weight_value(matrix: u32, plane: u32, row: u32, units: u32, c: u32) -> f32 { return 0.0; }
+//# end
 
 struct Params {
   out: u32,
@@ -20,26 +25,30 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
+override TOKENS: u32 = THREADS / 2u;
 var<workgroup> w_tile: array<f32, 1024>; // [row, column]
-var<workgroup> y_tile: array<f32, 1024>; // [token, row]
+override Y_SIZE: u32 = 32u * TOKENS;
+var<workgroup> y_tile: array<f32, Y_SIZE>; // [token, row]
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
 ) {
   let column0 = group.x * 32u;
-  let token0 = group.y * 32u;
+  let token0 = group.y * TOKENS;
   var acc: array<array<f32, 4>, 4>; // [token][column]
   for (var row0 = 0u; row0 < p.rows; row0 += 32u) {
     workgroupBarrier();
-    for (var i = t; i < 1024u; i += 64u) {
+    for (var i = t; i < 1024u; i += THREADS) {
       let c = column0 + i % 32u;
       let row = row0 + i / 32u;
       w_tile[i] = 0.0;
       if (row < p.rows && c < p.cols) {
         w_tile[i] = weight_value(p.matrix, p.plane, row, p.units, c);
       }
+    }
+    for (var i = t; i < Y_SIZE; i += THREADS) {
       let token = token0 + i / 32u;
       let r = row0 + i % 32u;
       y_tile[i] = 0.0;

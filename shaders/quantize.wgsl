@@ -1,8 +1,15 @@
 // Activations to int8 in blocks of 32 (lib/round-q8.wgsl). x [n, cols] at row stride `stride`.
-// out: n × blocks × 8 words, then d [n, blocks], then d Σ q [n, blocks]. Grid: (ceil(blocks / 64), n).
+// out: n × blocks × 8 words, then d [n, blocks], then d Σ q [n, blocks]. Grid: (ceil(blocks / THREADS), n).
 // Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
+@group(0) @binding(2) var<storage, read_write> memory: array<u32>;
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
 //# include round-q8
+struct Block { q: array<u32, 8>, d: f32, sum: f32 }
+fn round_block(v: ptr<function, array<f32, 32>>) -> Block { return Block(); }
+//# end
 
 struct Params {
   out: u32,
@@ -14,7 +21,7 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (id.x >= p.blocks) {
     return;

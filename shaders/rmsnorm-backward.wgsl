@@ -1,7 +1,12 @@
 // Backward of rmsnorm.wgsl: with r = 1 / sqrt(mean(x²) + eps) and g = dOut ⊙ weight, dX += r g - x r³ mean(g ⊙ x).
 // dX, dOut, x [n, cols]; weight [cols]. Grid: (n). Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
 //# include reduce
+fn sum_group(value: f32, t: u32) -> f32 { return value; }
+//# end
 
 struct Params {
   d_x: u32,
@@ -13,7 +18,7 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
@@ -21,14 +26,14 @@ fn main(
   let row = group.x * p.cols;
   var squares = 0.0;
   var products = 0.0;
-  for (var c = t; c < p.cols; c += 64u) {
+  for (var c = t; c < p.cols; c += THREADS) {
     let x = load(p.x + row + c);
     squares += x * x;
     products += load(p.d_out + row + c) * load(p.weight + c) * x;
   }
   let r = inverseSqrt(sum_group(squares, t) / f32(p.cols) + p.eps);
   let mean = sum_group(products, t) / f32(p.cols);
-  for (var c = t; c < p.cols; c += 64u) {
+  for (var c = t; c < p.cols; c += THREADS) {
     let at = row + c;
     let g = load(p.d_out + at) * load(p.weight + c);
     store(p.d_x + at, load(p.d_x + at) + (r * g - load(p.x + at) * r * r * r * mean));

@@ -1,29 +1,44 @@
 // What follows the products q, k and v: the rest of their bank (B h), rotary embedding, and storing k and v in the cache.
-// Up to three inputs x [n, heads × headDim], in place; element j < headDim / 2 pairs with j + headDim / 2 (arXiv 2104.09864):
-// (a, b) → (a cos - b sin, b cos + a sin). Cache: keys [kvHeads, headDim, length], values [kvHeads, length, headDim].
-// Grid: (heads of all inputs, n). Bindings: lib/bindings.wgsl; 4: Params.
+// Up to three inputs x [rows, heads × headDim], in place; element j pairs with j + headDim / 2 (arXiv 2104.09864):
+// (a, b) → (a cos - b sin, b cos + a sin). Cache: lib/cache.wgsl.
+// Grid: (heads of all inputs, rows). Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
-//# include dot4
-//# include x
-//# include bank
+@group(0) @binding(5) var<storage, read> lists: array<u32>;
+override THREADS: u32 = 64u;
+const NONE: u32 = 0xffffffffu;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
+//# include segment
+struct Segment { first_group: u32, output: u32, rank: u32, h: u32, a: u32, a_plane: u32, b: u32,
+  b_plane: u32, bias: u32, m: u32 }
+fn segment_m(segment: Segment, row: u32) -> f32 { return 0.0; }
 //# include bank-add
+const H_COLS: u32 = 64u;
+struct HRegion { base: u32, parts: u32, stride: u32 }
+fn stage_h(region: HRegion, segment: Segment, first: u32, t: u32) {}
+fn staged_b_product(segment: Segment, row: u32, first: u32, begin: u32, step: u32) -> f32 {
+  return 0.0;
+}
+//# include cache
+struct Place { base: u32, length: u32, head_dim: u32 }
+fn values_behind(keys: Place, kv_heads: u32) -> Place { return keys; }
+fn keep_pair(place: Place, is_key: bool, head: u32, position: u32, j: u32, pair: vec2<f32>) {}
+//# end
 
 struct Input {
   first_head: u32, // workgroup where its heads begin
   x: u32,
   cols: u32,
   turn: u32, // 0: none, 1: forward, 2: backward
-  cache: u32, // where in `kv` it is stored, or NONE
-  transposed: u32, // 1: as keys
+  keep: u32, // 0: not in the cache, 1: as keys, 2: as values
 }
 
 struct Params {
   inputs: u32,
   segments: u32, // `output` of each is the input it adds to
-  head_dim: u32,
-  position: u32, // of the first row
+  head_dim: u32, // even
   table: u32, // cos and sin [length, headDim / 2, 2]
-  length: u32, // of the cache
+  items: u32, // in `lists`, per row: itself, its position, cache (base, length)
   h: u32,
   h_parts: u32,
   h_stride: u32,
@@ -32,20 +47,7 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-const THREADS: u32 = 64u;
-
-fn keep(input: Input, head: u32, position: u32, j: u32, value: f32) {
-  if (input.cache == NONE) {
-    return;
-  }
-  if (input.transposed == 1u) {
-    kv[input.cache + (head * p.head_dim + j) * p.length + position] = value;
-  } else {
-    kv[input.cache + (head * p.length + position) * p.head_dim + j] = value;
-  }
-}
-
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
@@ -58,22 +60,23 @@ fn main(
   }
   let input = p.input[i];
   let head = group.x - input.first_head;
-  let position = p.position + group.y;
-  let half = (p.head_dim + 1u) / 2u;
+  let half = p.head_dim / 2u;
   let first = head * p.head_dim; // column
-  let x = input.x + group.y * input.cols + first;
+  let item = p.items + 4u * group.y;
+  let row = lists[item];
+  let x = input.x + row * input.cols + first;
+  let position = lists[item + 1u];
+  var place = Place(lists[item + 2u], lists[item + 3u], p.head_dim);
+  if (input.keep == 2u) {
+    place = values_behind(place, input.cols / p.head_dim);
+  }
 
   for (var j0 = 0u; j0 < half; j0 += THREADS) {
     let j = j0 + t;
-    let low = j < half;
-    let high = low && j + half < p.head_dim;
-    var a = 0.0;
-    var b = 0.0;
-    if (low) {
-      a = load(x + j);
-    }
-    if (high) {
-      b = load(x + j + half);
+    let inside = j < half;
+    var pair = vec2<f32>();
+    if (inside) {
+      pair = vec2<f32>(load(x + j), load(x + j + half));
     }
     for (var s = 0u; s < p.segments; s++) {
       let segment = p.segment[s];
@@ -81,35 +84,29 @@ fn main(
         continue;
       }
       for (var rank = 0u; rank < segment.rank; rank += H_COLS) {
-        stage_h(HRegion(p.h, p.h_parts, p.h_stride), segment, rank, t, THREADS);
-        if (low) {
-          a += staged_b_product(segment, first + j, rank, 0u, 1u);
-        }
-        if (high) {
-          b += staged_b_product(segment, first + j + half, rank, 0u, 1u);
+        stage_h(HRegion(p.h, p.h_parts, p.h_stride), segment, rank, t);
+        if (inside) {
+          pair.x += staged_b_product(segment, first + j, rank, 0u, 1u);
+          pair.y += staged_b_product(segment, first + j + half, rank, 0u, 1u);
         }
       }
-      if (segment.bias != NONE && high) {
-        let m = segment_m(segment, group.y);
-        a += m * load(segment.bias + first + j);
-        b += m * load(segment.bias + first + j + half);
+      if (segment.bias != NONE && inside) {
+        let bias = vec2<f32>(load(segment.bias + first + j), load(segment.bias + first + j + half));
+        pair += segment_m(segment, row) * bias;
       }
     }
-    if (input.turn != 0u && high) {
-      let at = p.table + 2u * (position * half + j);
-      let c = load(at);
-      let s = select(load(at + 1u), -load(at + 1u), input.turn == 2u);
-      let turned = a * c - b * s;
-      b = b * c + a * s;
-      a = turned;
-    }
-    if (low) {
-      store(x + j, a);
-      keep(input, head, position, j, a);
-    }
-    if (high) {
-      store(x + j + half, b);
-      keep(input, head, position, j + half, b);
+    if (inside) {
+      if (input.turn != 0u) {
+        let at = p.table + 2u * (position * half + j);
+        let c = load(at);
+        let s = select(load(at + 1u), -load(at + 1u), input.turn == 2u);
+        pair = vec2<f32>(pair.x * c - pair.y * s, pair.y * c + pair.x * s);
+      }
+      store(x + j, pair.x);
+      store(x + j + half, pair.y);
+      if (input.keep != 0u) {
+        keep_pair(place, input.keep == 1u, head, position, j, pair);
+      }
     }
   }
 }

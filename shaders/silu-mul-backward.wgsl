@@ -1,6 +1,10 @@
 // Backward of silu-mul.wgsl: dUp = dOut silu(z), dGate = dOut up σ(z) (1 + z (1 - σ(z))), z = gate, 1 - σ(z) = σ(-z).
 // `size` elements; dGate may be dOut. Grid: any; threads stride over it. Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
+//# end
 
 struct Params {
   d_gate: u32,
@@ -17,12 +21,12 @@ fn sigmoid(z: f32) -> f32 {
   return select(0.0, 1.0 / (1.0 + exp(min(-z, 87.0))), z > -87.0);
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(global_invocation_id) id: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
 ) {
-  for (var i = id.x; i < p.size; i += 64u * groups.x) {
+  for (var i = id.x; i < p.size; i += THREADS * groups.x) {
     let z = load(p.gate + i);
     let d = load(p.d_out + i);
     let s = sigmoid(z);

@@ -1,12 +1,30 @@
 // Gated activation: out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z). (arXiv 2002.05202, SwiGLU) gate, up, out [n, cols].
 // In front of it, the rest of both products' bank: gate += B h, up += B h (segments of output 0 and 1). Behind it, for the product
 // that follows: out quantized (q8, q4), and this tile's share of h = m (A x) of its segments (output 2); both for n = 1.
-// Grid: (ceil(cols / 256), n). `out` may be `gate`. Bindings: lib/bindings.wgsl; 4: Params.
+// Grid: (ceil(cols / TILE), n). `out` may be `gate`. Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
-//# include dot4
+override THREADS: u32 = 64u;
+const NONE: u32 = 0xffffffffu;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
 //# include x
+const UNIT: u32 = 4u;
+fn put_unit(at: u32, v: ptr<function, array<f32, UNIT>>) {}
+fn keep_unit(at: u32, to: u32, unit: u32, units: u32) {}
 //# include bank
+fn bank_product(matrix: u32, plane: u32, index: u32, at: u32) -> f32 { return 0.0; }
+//# include segment
+struct Segment { first_group: u32, output: u32, rank: u32, h: u32, a: u32, a_plane: u32, b: u32,
+  b_plane: u32, bias: u32, m: u32 }
+fn segment_m(segment: Segment, row: u32) -> f32 { return 0.0; }
 //# include bank-add
+const H_COLS: u32 = 64u;
+struct HRegion { base: u32, parts: u32, stride: u32 }
+fn stage_h(region: HRegion, segment: Segment, first: u32, t: u32) {}
+fn staged_b_product(segment: Segment, row: u32, first: u32, begin: u32, step: u32) -> f32 {
+  return 0.0;
+}
+//# end
 
 struct Params {
   out: u32,
@@ -25,11 +43,10 @@ struct Params {
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
-const THREADS: u32 = 64u;
-const TILE: u32 = 256u;
-var<workgroup> values: array<f32, 256>;
+override TILE: u32 = 4u * THREADS;
+var<workgroup> values: array<f32, TILE>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
@@ -52,7 +69,7 @@ fn main(
     }
     added = true;
     for (var rank = 0u; rank < segment.rank; rank += H_COLS) {
-      stage_h(HRegion(p.h, p.h_parts, p.h_stride), segment, rank, t, THREADS);
+      stage_h(HRegion(p.h, p.h_parts, p.h_stride), segment, rank, t);
       for (var i = 0u; i < 4u; i++) {
         let c = column + t + i * THREADS;
         if (c < p.cols) {

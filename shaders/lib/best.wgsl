@@ -1,12 +1,16 @@
 // The best of some scored ids: the higher score first, among equals the lower id. Scores are compared as integers of the same order,
 // so that infinities and NaN need no rules of their own.
+//# include bindings
+override THREADS: u32 = 64u;
+//# end
 struct Best {
   key: u32,
   id: u32,
 }
 
-var<workgroup> best_keys: array<u32, 72>;
-var<workgroup> best_ids: array<u32, 72>;
+override SHARED: u32 = THREADS + 8u;
+var<workgroup> best_keys: array<u32, SHARED>;
+var<workgroup> best_ids: array<u32, SHARED>;
 
 /// Of the same order as the score; -0 as 0.
 fn key_of(bits: u32) -> u32 {
@@ -30,21 +34,22 @@ fn best_of_group(mine: Best, t: u32) -> Best {
   best_keys[t] = mine.key;
   best_ids[t] = mine.id;
   workgroupBarrier();
+  let each = THREADS / 8u;
   if (t < 8u) {
-    var best = Best(best_keys[8u * t], best_ids[8u * t]);
-    for (var i = 1u; i < 8u; i++) {
-      let other = Best(best_keys[8u * t + i], best_ids[8u * t + i]);
+    var best = Best(best_keys[each * t], best_ids[each * t]);
+    for (var i = 1u; i < each; i++) {
+      let other = Best(best_keys[each * t + i], best_ids[each * t + i]);
       if (is_better(other, best)) {
         best = other;
       }
     }
-    best_keys[64u + t] = best.key;
-    best_ids[64u + t] = best.id;
+    best_keys[THREADS + t] = best.key;
+    best_ids[THREADS + t] = best.id;
   }
   workgroupBarrier();
-  var best = Best(best_keys[64], best_ids[64]);
+  var best = Best(best_keys[THREADS], best_ids[THREADS]);
   for (var i = 1u; i < 8u; i++) {
-    let other = Best(best_keys[64u + i], best_ids[64u + i]);
+    let other = Best(best_keys[THREADS + i], best_ids[THREADS + i]);
     if (is_better(other, best)) {
       best = other;
     }

@@ -1,4 +1,8 @@
-/// One adapter's slice of one linear layer's bank, A [rank, in] and B [rows, rank], with its numbers m.
+// One adapter's slice of one linear layer's bank.
+//# include bindings
+@group(0) @binding(5) var<storage, read> lists: array<u32>;
+//# end
+/// A [rank, in] and B [rows, rank], with its numbers m.
 struct Segment {
   first_group: u32, // workgroup where its A begins, in a dispatch that computes A x
   output: u32, // which of the dispatch's outputs it adds to

@@ -1,5 +1,11 @@
-// Tiles of 32 rows × 32 tokens, 32 columns at a time, in f32.
-var<workgroup> w_f: array<vec4<f32>, 256>; // [32, 8]
+// Tiles of TILE_ROWS rows × 32 tokens, 32 columns at a time, in f32.
+//# include bindings
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+//# end
+override TILE_ROWS: u32 = THREADS / 2u;
+override TILE_UNITS: u32 = 8u * TILE_ROWS;
+var<workgroup> w_f: array<vec4<f32>, TILE_UNITS>; // [TILE_ROWS, 8]
 var<workgroup> x_f: array<vec4<f32>, 256>; // [32, 8]
 
 /// How many times something is staged.
@@ -9,7 +15,7 @@ fn steps(cols: u32) -> u32 {
 
 /// Columns offset + 32 k.. below `limit` of x [n, stride], tokens token0..
 fn stage_x(x: u32, stride: u32, limit: u32, offset: u32, token0: u32, n: u32, k: u32, t: u32) {
-  for (var i = t; i < 256u; i += 64u) {
+  for (var i = t; i < 256u; i += THREADS) {
     let token = token0 + i / 8u;
     let first = offset + 32u * k + 4u * (i % 8u);
     var v = vec4<f32>(0.0);

@@ -1,12 +1,19 @@
-/// Stages columns 32 k.. of rows first.. of f32 weights.
+//# include floats
+fn float_unit(matrix: u32, index: u32) -> vec4<f32> { return vec4<f32>(); }
+//# include tile
+override THREADS: u32 = 64u;
+override TILE_UNITS: u32 = 256u;
+var<workgroup> w_f: array<vec4<f32>, TILE_UNITS>;
+//# end
+/// Stages columns 32 k.. of rows first.. of weights that are floats.
 fn stage_weights(matrix: u32, plane: u32, rows: u32, cols: u32, first: u32, k: u32, t: u32) {
   let units = (cols + 3u) / 4u;
-  for (var i = t; i < 256u; i += 64u) {
+  for (var i = t; i < TILE_UNITS; i += THREADS) {
     let row = first + i / 8u;
     let unit = 8u * k + i % 8u;
     var v = vec4<f32>(0.0);
     if (row < rows && unit < units) {
-      v = bitcast<vec4<f32>>(weights[matrix + row * units + unit]);
+      v = float_unit(matrix, row * units + unit);
     }
     w_f[i] = v;
   }

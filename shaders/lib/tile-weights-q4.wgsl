@@ -1,3 +1,12 @@
+//# include bindings
+@group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
+//# include tile
+override TILE_ROWS: u32 = 32u;
+override TILE_HALVES: u32 = 64u;
+var<workgroup> w_q: array<vec4<u32>, TILE_HALVES>;
+var<workgroup> w_d: array<f32, TILE_ROWS>;
+var<workgroup> w_m: array<f32, TILE_ROWS>;
+//# end
 /// Stages block k of rows first.. of q4 weights, nibbles as bytes.
 fn stage_weights(matrix: u32, plane: u32, rows: u32, cols: u32, first: u32, k: u32, t: u32) {
   let row = first + t / 2u;

@@ -1,3 +1,6 @@
+//# include bindings
+@group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
+//# end
 /// Column `c` of a row of q8 weights with `units` blocks per row: d q.
 fn weight_value(matrix: u32, plane: u32, row: u32, units: u32, c: u32) -> f32 {
   let block = row * units + c / 32u;

@@ -1,10 +1,15 @@
 // Staged activations beside f32 weights: units of 4 columns in workgroup memory.
+//# include bindings
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
+//# end
 const UNIT: u32 = 4u;
 /// Units that are staged at a time.
-const CHUNK: u32 = 128u;
-var<workgroup> x_f: array<vec4<f32>, 128>;
+override CHUNK: u32 = 2u * THREADS;
+var<workgroup> x_f: array<vec4<f32>, CHUNK>;
 
-fn put_unit(at: u32, v: ptr<function, array<f32, 4>>) {
+fn put_unit(at: u32, v: ptr<function, array<f32, UNIT>>) {
   x_f[at] = vec4<f32>((*v)[0], (*v)[1], (*v)[2], (*v)[3]);
 }
 

@@ -1,13 +1,22 @@
 // Staged activations beside q8 and q4 weights: units of 32 columns, quantized, in workgroup memory.
+//# include bindings
+@group(0) @binding(2) var<storage, read_write> memory: array<u32>;
+override THREADS: u32 = 64u;
+fn load(i: u32) -> f32 { return 0.0; }
+fn store(i: u32, value: f32) {}
 //# include round-q8
+struct Block { q: array<u32, 8>, d: f32, sum: f32 }
+fn round_block(v: ptr<function, array<f32, 32>>) -> Block { return Block(); }
+//# end
 const UNIT: u32 = 32u;
 /// Units that are staged at a time.
-const CHUNK: u32 = 64u;
-var<workgroup> x_q: array<vec4<u32>, 128>;
-var<workgroup> x_d: array<f32, 64>;
-var<workgroup> x_sum: array<f32, 64>;
+override CHUNK: u32 = THREADS;
+override CHUNK_HALVES: u32 = 2u * CHUNK;
+var<workgroup> x_q: array<vec4<u32>, CHUNK_HALVES>;
+var<workgroup> x_d: array<f32, CHUNK>;
+var<workgroup> x_sum: array<f32, CHUNK>;
 
-fn put_unit(at: u32, v: ptr<function, array<f32, 32>>) {
+fn put_unit(at: u32, v: ptr<function, array<f32, UNIT>>) {
   let block = round_block(v);
   x_q[2u * at] = vec4<u32>(block.q[0], block.q[1], block.q[2], block.q[3]);
   x_q[2u * at + 1u] = vec4<u32>(block.q[4], block.q[5], block.q[6], block.q[7]);

@@ -45,7 +45,7 @@ export async function planToken(config: ModelConfig, options: PlanOptions): Prom
   const buffers = new Set<PlanBuffer>();
   const device = createPlanDevice(limits, buffers);
   const open = { device, description: "plan", software: false, packedDot: true };
-  const backend = new WebGpuBackend(open, true);
+  const backend = new WebGpuBackend(open, { weightless: true });
   const weights = await loadNothing(backend, config, type);
   const banks = loadAdapters(backend, config, options);
   const decoder = new Decoder(backend, config, weights);
@@ -83,7 +83,7 @@ export async function planToken(config: ModelConfig, options: PlanOptions): Prom
 
 /** Most from one attention to the next. */
 function countLayer(dispatches: readonly Dispatch[]): number {
-  const marks = dispatches.flatMap(({ shader }, i) => (shader === "attention" ? [i] : []));
+  const marks = dispatches.flatMap(({ shader }, i) => (shader.startsWith("attention ") ? [i] : []));
   return Math.max(...marks.slice(1).map((mark, i) => mark - marks[i]!));
 }
 

@@ -7,6 +7,9 @@ import { BankState } from "../soup/bank-state.ts";
 import type { Soup } from "../soup/soup.ts";
 import type { Batcher, Job } from "./batcher.ts";
 
+/** Failures of a backend, not of what it was given. */
+const RECOVERABLE: readonly string[] = ["BACKEND_FAILED", "OUT_OF_MEMORY"];
+
 /** What sessions of one model share. */
 export interface SessionContext {
   readonly decoder: Decoder;
@@ -149,7 +152,7 @@ export class Session {
     try {
       await pass();
     } catch (error) {
-      const failed = error instanceof TureenError && error.code === "BACKEND_FAILED";
+      const failed = error instanceof TureenError && RECOVERABLE.includes(error.code);
       if (!failed || (await this.#context.recover?.()) !== true) throw error;
       this.#tokens = past; // which the new caches do not hold: all of it is run again
       await pass();

@@ -1,7 +1,13 @@
 // The backward operations' cases as data, in the manner of cases.ts: what to run, and how far from the reference a result may
 // be, with the derivation beside it. Every f32 rounding errs by EPS at most, relatively; a sum of K terms in any order
 // by K EPS Σ|terms| at worst. Where only the size of operands is known, the roundings' signs are taken as random, as in cases.ts.
-import type { Backend, SoupEntry, Tensor, WeightType } from "../../src/backend/backend.ts";
+import type {
+  Backend,
+  MatrixSource,
+  SoupEntry,
+  Tensor,
+  WeightType,
+} from "../../src/backend/backend.ts";
 import type { Gradients, LinearGradient } from "../../src/backend/gradients.ts";
 import { Operands } from "../support/operands.ts";
 import { EPS, maxAbs, randomValues } from "../support/values.ts";
@@ -77,14 +83,17 @@ export interface LinearGradientShape {
   readonly products?: number;
   /** All entries add to one slot instead of one each. */
   readonly shared?: boolean;
+  /** Of the weights' file. Default F32 */
+  readonly dtype?: MatrixSource["dtype"];
 }
 
 export function linearBackwardCase(shape: LinearGradientShape): Case {
-  const { type, rows, cols, n, accumulate = false, row = 0, products = 1, shared } = shape;
+  const { type, rows, cols, n, accumulate = false, row = 0, products = 1, shared, dtype } = shape;
   const bank = shape.bank ?? [];
   const slots = shared ? 2 : Math.max(1, products * bank.length) + 1;
   const parts = [
     `linearBackward ${type} [${rows}, ${cols}], ${n} tokens`,
+    dtype && `from ${dtype}`,
     accumulate && "accumulate",
     row > 0 && `from row ${row}`,
     products > 1 && `${products} products`,
@@ -104,7 +113,7 @@ export function linearBackwardCase(shape: LinearGradientShape): Case {
       for (let p = 0; p < products; p++) {
         const outRows = Math.max(1, rows - p);
         const values = randomValues(outRows * cols, 4);
-        const weight = await operands.matrix(values, outRows, cols, type);
+        const weight = await operands.matrix(values, outRows, cols, type, dtype);
         const dOut = await operands.tensor(randomValues(n * outRows, 5 + p), n, outRows);
         const entries = bank.map(({ rank, m, bias }, e): SoupEntry => {
           const segment = backend.loadSegment(
@@ -190,6 +199,8 @@ function linearBackwardShapes(type: WeightType): LinearGradientShape[] {
     { type, rows: 576, cols: 1536, n: 2, bank: two },
     { type, rows: 1536, cols: 576, n: 3, bank: two, products: 2 },
     { type, rows: 770, cols: 64, n: 5, row: 1 },
+    { type, rows: 45, cols: 33, n: 5, bank: two, dtype: "F16" },
+    { type, rows: 45, cols: 70, n: 5, dtype: "BF16" },
   ];
 }
 

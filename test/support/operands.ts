@@ -8,6 +8,7 @@ import type {
   Tensor,
   WeightType,
 } from "../../src/backend/backend.ts";
+import { fromFloat32 } from "../../src/formats/float.ts";
 
 /** A number that no operation produces, in the rows behind a result. */
 export const GUARD: number = Math.fround(-12345.678);
@@ -60,8 +61,11 @@ export class Operands {
     rows: number,
     cols: number,
     type: WeightType,
+    /** Of the file that it comes from. */
+    dtype: MatrixSource["dtype"] = "F32",
   ): Promise<Matrix> {
-    return this.keep(await this.backend.loadMatrix(matrixSource(values, rows, cols), type));
+    const source = bytesSource(fromFloat32(values, dtype), rows, cols, dtype);
+    return this.keep(await this.backend.loadMatrix(source, type));
   }
 
   /** A tensor [n + GUARD_ROWS, cols] that holds `values`, then guards. The contract writes tensors only by operations. */

@@ -4,12 +4,11 @@ import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { chromium } from "playwright-core";
 import { beforeAll, describe, expect, test } from "vitest";
 import { CHROMIUM, DENO, type Program } from "../hosts/binaries.ts";
-import { serveFiles } from "../hosts/server.ts";
 import { SWIFTSHADER, webgpuMissing } from "../support/webgpu.ts";
 import { bundleProgram } from "./bundle.ts";
+import { openBrowser } from "./chromium.ts";
 import type { WebGpuReport } from "./program.ts";
 
 const LAVAPIPE = "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json";
@@ -118,35 +117,14 @@ async function inProcess(
 }
 
 async function onPage(hash: string): Promise<WebGpuReport> {
-  if ("missing" in CHROMIUM) throw new Error(CHROMIUM.missing);
-  const server = await serveFiles({
-    "/program/": `${program}/`,
-    "/kitchen/": `${kitchen}/`,
-    "/": path("page/"),
-  });
-  const browser = await chromium.launch({
-    executablePath: CHROMIUM.path,
-    args: [
-      "--headless",
-      "--no-sandbox",
-      "--enable-unsafe-webgpu",
-      "--use-webgpu-adapter=swiftshader",
-      "--enable-dawn-features=disable_workgroup_init", // which SwiftShader compiles for seconds
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
+  const { browser, url, close } = await openBrowser(program);
   try {
     const tab = await browser.newPage();
     const query = new URLSearchParams({ prompt: JSON.stringify(prompt) });
-    await tab.goto(`${server.url}index.html?${query}${hash}`);
+    await tab.goto(`${url}index.html?${query}${hash}`);
     const text = await tab.locator("#result").textContent({ timeout: 380_000 });
     return JSON.parse(text!);
   } finally {
-    await browser.close();
-    await server.close();
+    await close();
   }
 }

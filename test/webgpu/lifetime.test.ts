@@ -12,6 +12,8 @@ import {
   randomTensors,
   tinyConfig,
 } from "../support/models.ts";
+import { matrixSource } from "../support/operands.ts";
+import { randomValues } from "../support/values.ts";
 import { createTestWebGpu, SWIFTSHADER, webgpuMissing } from "../support/webgpu.ts";
 
 const SOUP = { a: 0.7, b: -0.3 };
@@ -100,6 +102,57 @@ describe.skipIf(webgpuMissing !== undefined)("lifetime of a GPU backend", () => 
     // and stays usable
     const again = await model.generate(prompt, { ...greedy, maxTokens: 12 }).result();
     expect(again.tokenIds).toEqual(expected.tokenIds);
+    await model.dispose();
+  });
+
+  /** From now on the driver has no memory for buffers of this name, and says so late, as drivers do. */
+  function exhaust(device: GPUDevice, label: string): void {
+    let last: string | undefined;
+    const { createBuffer, popErrorScope } = device;
+    device.createBuffer = (descriptor) => {
+      last = descriptor.label;
+      return createBuffer.call(device, descriptor);
+    };
+    device.popErrorScope = async () => {
+      const failed = last?.startsWith(label);
+      const error = await popErrorScope.call(device);
+      return failed ? ({ message: "injected" } as GPUError) : error;
+    };
+  }
+
+  test("memory that the driver turns out not to have is an error of the load or the next read", async () => {
+    const backend = (await createTestWebGpu()) as Backend & WebGpuBackend;
+    const device = devices.at(-1)!;
+    const full = expect.objectContaining({
+      code: "OUT_OF_MEMORY",
+      message: expect.stringContaining("injected"),
+    });
+    const x = backend.createTensor(1, 4);
+    const source = matrixSource(randomValues(32 * 32, 1), 32, 32);
+    exhaust(device, "weights");
+    await expect(backend.loadMatrix(source, "f32")).rejects.toEqual(full);
+    expect(backend.memory.weights).toBe(0);
+    exhaust(device, "activations");
+    backend.createTensor(1024, 1024);
+    await expect(backend.read(x, 0, 1)).rejects.toEqual(full);
+    await backend.dispose();
+  });
+
+  test("a session for which the driver has no memory says so; with fallback it goes on on wasm", async () => {
+    const alone = await load();
+    const expected = await alone.generate(prompt, { ...greedy, maxTokens: 4 }).result();
+    exhaust(devices.at(-1)!, "cache");
+    const failed = expect.objectContaining({ code: "OUT_OF_MEMORY" });
+    const session = () => ({ session: alone.createSession() });
+    const text = alone.generate([...prompt, 7], { ...greedy, maxTokens: 4, ...session() });
+    await expect(text.result()).rejects.toEqual(failed);
+    await alone.dispose();
+
+    const model = await load({ fallback: true });
+    exhaust(devices.at(-1)!, "cache");
+    const again = await model.generate(prompt, { ...greedy, maxTokens: 4 }).result();
+    expect(again.tokenIds).toEqual(expected.tokenIds);
+    expect(model.info.backend.name).toBe("wasm");
     await model.dispose();
   });
 

@@ -66,6 +66,26 @@ export async function runWebGpu(
   return { build, cases: chosen.length, failures, greedy };
 }
 
+/** A text on the GPU of which every token is told; `fallback` lets it go on on wasm. */
+export async function generateText(
+  kitchen: string,
+  prompt: readonly number[],
+  options: { readonly fallback: boolean; readonly maxTokens: number },
+  tell: (tokens: readonly number[]) => void,
+): Promise<{ tokens: readonly number[]; backend: string }> {
+  const { fallback, maxTokens } = options;
+  const model = await loadModel(`${kitchen}/base`, { backend: "webgpu", quantize: "q8", fallback });
+  const tokens: number[] = [];
+  const text = model.generate([...prompt], { temperature: 0, maxTokens, ignoreEos: true });
+  for await (const { tokenIds } of text.chunks()) {
+    tokens.push(...tokenIds);
+    tell(tokens);
+  }
+  const backend = model.info.backend.name;
+  await model.dispose();
+  return { tokens, backend };
+}
+
 async function load(
   kitchen: string,
   backend: "webgpu" | "wasm",

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Backend } from "../../src/backend/backend.ts";
 import { createReferenceBackend } from "../../src/backend/reference/create.ts";
-import { composeShader, SHADER_KEYS } from "../../src/backend/webgpu/compose.ts";
+import { composeShader, SHADER_NAMES } from "../../src/backend/webgpu/compose.ts";
 import { findGpu, openDevice } from "../../src/backend/webgpu/device.ts";
 import { Pipelines } from "../../src/backend/webgpu/pipelines.ts";
 import { WebGpuBackend } from "../../src/backend/webgpu/webgpu-backend.ts";
@@ -13,21 +13,48 @@ import { expectClose } from "../support/values.ts";
 import { SWIFTSHADER, webgpuMissing } from "../support/webgpu.ts";
 
 const folder = fileURLToPath(new URL("../../shaders/", import.meta.url));
-const files = readdirSync(folder).filter((name) => name.endsWith(".wgsl"));
+const list = (path: string): string[] =>
+  readdirSync(`${folder}${path}`)
+    .filter((name) => name.endsWith(".wgsl"))
+    .map((name) => path + name);
+const files = list("");
+const pieces = list("lib/");
+const textOf = (file: string): string => readFileSync(`${folder}${file}`, "utf8");
 
 test.each(files)("%s is short, and says what it does and what it is given", (file) => {
-  const lines = readFileSync(`${folder}${file}`, "utf8").split("\n");
+  const lines = textOf(file).split("\n");
   expect(lines.length).toBeLessThan(151);
   const header = lines.filter((line) => line.startsWith("// ")).join(" ");
   expect(header).toMatch(/Grid: .*Bindings: /);
 });
 
+/** Declarations on one line each, without bodies and values: what a user must know. */
+function declarations(text: string): string[] {
+  const code = text.replace(/\/\/.*/g, "").replace(/\s+/g, " ");
+  const heads = code.match(
+    /(fn \w+[^{]*|struct \w+ {[^}]*}|override \w+: \w+|const[^;]*|(@[^;]*|var<)[^;]*)/g,
+  );
+  return (heads ?? []).map((head) => head.replace(/,? }/, " }").trim());
+}
+
+test.each([...files, ...pieces])("what %s declares of its pieces is what they declare", (file) => {
+  for (const [, name, region] of textOf(file).matchAll(/^\/\/# include (.*)\n([^#]*)(?=\/\/#)/gm)) {
+    const variants = pieces.filter((piece) =>
+      new RegExp(`lib/${name}(-[^-]*)?\\.wgsl$`).test(piece),
+    );
+    const known = variants.flatMap((piece) => declarations(textOf(piece)));
+    const declared = declarations(region!);
+    expect(declared.length, `${name} in ${file}`).toBeGreaterThan(0);
+    expect(known).toEqual(expect.arrayContaining(declared));
+  }
+});
+
 test("every variant of every shader is put together from pieces that exist, each once", () => {
-  expect(SHADER_KEYS.length).toBeGreaterThan(30);
-  for (const key of SHADER_KEYS) {
+  expect(SHADER_NAMES.length).toBeGreaterThan(30);
+  for (const key of SHADER_NAMES) {
     for (const subgroups of [false, true]) {
       const { code, locate } = composeShader(key, { subgroups, packedDot: !subgroups });
-      expect(code).not.toContain("#");
+      expect(code).not.toContain("//#");
       expect(code.match(/fn load\(/g)?.length, key).toBe(1);
       expect(locate(code.split("\n").length)).toMatch(/^shaders\/[\w-]+\.wgsl:\d+$/);
     }
@@ -49,6 +76,12 @@ describe.skipIf(webgpuMissing !== undefined)("on a device", () => {
   });
   afterAll(async () => {
     await backend.dispose();
+  });
+
+  test.each([...files, ...pieces])("%s is valid WGSL on its own", async (file) => {
+    const module = device.createShaderModule({ label: file, code: textOf(file) });
+    const { messages } = await module.getCompilationInfo();
+    expect(messages.map(({ lineNum, message }) => `${lineNum}: ${message}`)).toEqual([]);
   });
 
   test.each(["q8", "q4"] as const)("products of %s with emulated dot products", async (type) => {
@@ -74,7 +107,7 @@ describe.skipIf(webgpuMissing !== undefined)("on a device", () => {
             });
         },
       }),
-      { subgroups: true, packedDot: true },
+      { subgroups: true, packedDot: true, threads: 64 },
     );
     await expect(pipelines.warmUp("f32")).rejects.toMatchObject({
       code: "BACKEND_FAILED",

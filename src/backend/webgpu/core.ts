@@ -6,6 +6,8 @@ import type { Scratch } from "./scratch.ts";
 import type { ReadBack } from "./submitter.ts";
 
 export interface Core {
+  /** Of a workgroup. */
+  readonly threads: number;
   readonly handles: HandleRegistry;
   /** Activations. */
   readonly memory: Heap;

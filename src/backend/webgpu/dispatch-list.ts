@@ -13,7 +13,7 @@ export const NONE = 0xffffffff;
 export interface Reads {
   readonly weights?: GPUBuffer | undefined;
   readonly bank?: Heap | undefined;
-  readonly kv?: GPUBuffer | undefined;
+  readonly kv?: Heap | undefined;
   readonly bytes?: number;
 }
 
@@ -24,7 +24,7 @@ export interface Dispatch {
   readonly params: number;
   readonly weights: GPUBuffer | undefined;
   readonly bank: Heap | undefined;
-  readonly kv: GPUBuffer | undefined;
+  readonly kv: Heap | undefined;
   /** Bytes of weights and cache that it reads, each counted once. */
   readonly bytes: number;
 }

@@ -1,26 +1,28 @@
 // The backward pass on the GPU, one shader per formula of gradients.ts. Matrices are dequantized as they are read and activations
 // not rounded, as the contract has it; so a segment's A and B can be read by the shaders of base weights.
-import type { Rope, Tensor, Vector, WeightType } from "../backend.ts";
+import type { Rope, Tensor, Vector } from "../backend.ts";
 import type { Gradients, LinearGradient } from "../gradients.ts";
 import { requireBeside, requireRoom } from "../wasm/checks.ts";
+import { specializeWeights } from "./compose.ts";
 import type { Core } from "./core.ts";
 import { NONE } from "./dispatch-list.ts";
 import type { GpuKvCache, GpuSegment, GpuTensor } from "./handles.ts";
-import { planeSize, unitCount, VEC4 } from "./layout.ts";
+import { planeSize, type Storage, unitCount, VEC4 } from "./layout.ts";
 import type { PlainOp } from "./operations.ts";
 
 /** Workgroups that stride over elements. */
 const MOST_GROUPS = 1024;
+/** Columns of a tile of product-transposed.wgsl. */
 const TILE = 32;
 
 /** Rotation without a cache. */
-const NO_CACHE = { length: 0, kvHeads: 0, headDim: 0, buffers: [] } as unknown as GpuKvCache;
+const NO_CACHE = { length: 0, kvHeads: 0, headDim: 0, places: [] } as unknown as GpuKvCache;
 
 /** A matrix, or a part of one, as shaders address it. */
 interface Place {
   readonly weights: GPUBuffer;
   readonly matrix: number;
-  readonly type: WeightType;
+  readonly storage: Storage;
   readonly rows: number;
   readonly cols: number;
 }
@@ -88,7 +90,7 @@ export class GpuGradients implements Gradients {
       const { at: y } = handles.get(dOut);
       const matrix = handles.get(weight);
       for (const { buffer, offset, row0, rows } of matrix.parts) {
-        const place = { weights: buffer, matrix: offset / VEC4, type: matrix.type, rows };
+        const place = { weights: buffer, matrix: offset / VEC4, storage: matrix.storage, rows };
         const part = { ...place, cols: matrix.cols };
         this.#transposed(to.at + start, y + row0, dOut.cols, n, part, adding, 1);
         adding = true;
@@ -115,12 +117,12 @@ export class GpuGradients implements Gradients {
     const weights = heap.buffer;
     const [u, h] = [scratch.get("dH", n * rank), scratch.get("A x", n * rank)];
     const [matrixA, matrixB] = [
-      { weights, matrix: a, type, rows: rank, cols },
-      { weights, matrix: b, type, rows, cols: rank },
+      { weights, matrix: a, storage: type, rows: rank, cols },
+      { weights, matrix: b, storage: type, rows, cols: rank },
     ];
     this.#transposed(u, dOut, rows, n, matrixB, false, 1);
     const params = [h, x, cols, a, planeSize(type, rank, cols), unitCount(type, cols), rank];
-    const groups = [Math.ceil(rank / 64), n, 1] as const;
+    const groups = [Math.ceil(rank / this.#core.threads), n, 1] as const;
     this.#push({ shader: `product-${type}`, groups, params, weights });
     this.#dotAdd(slot, u, h, n * rank, n * rank);
     if (bias !== undefined) this.#dotAdd(slot, dOut, bias.at, n * rows, rows);
@@ -223,7 +225,7 @@ export class GpuGradients implements Gradients {
     }
     const size = n * dOut.cols;
     const params = [...tensors.map(({ at }) => at), size];
-    this.#push({ shader: "silu-mul-backward", groups: strided(size), params });
+    this.#push({ shader: "silu-mul-backward", groups: this.#strided(size), params });
   }
 
   clear(x: Tensor, n: number): void {
@@ -248,14 +250,15 @@ export class GpuGradients implements Gradients {
     y: number,
     yStride: number,
     n: number,
-    { weights, matrix, type, rows, cols }: Place,
+    { weights, matrix, storage, rows, cols }: Place,
     accumulate: boolean,
     factor: number,
   ): void {
-    const layout = [matrix, planeSize(type, rows, cols), unitCount(type, cols), rows];
+    const layout = [matrix, planeSize(storage, rows, cols), unitCount(storage, cols), rows];
     const params = [out, cols, y, yStride, n, ...layout, accumulate ? 1 : 0, { f32: factor }];
-    const groups = [Math.ceil(cols / TILE), Math.ceil(n / TILE), 1] as const;
-    this.#push({ shader: `product-transposed-${type}`, groups, params, weights });
+    const groups = [Math.ceil(cols / TILE), Math.ceil((2 * n) / this.#core.threads), 1] as const;
+    const shader = specializeWeights("product-transposed", storage);
+    this.#push({ shader, groups, params, weights });
   }
 
   #dotAdd(out: number, a: number, b: number, size: number, period: number): void {
@@ -263,15 +266,15 @@ export class GpuGradients implements Gradients {
   }
 
   #copy(out: number, x: number, size: number): void {
-    this.#push({ shader: "copy", groups: strided(size), params: [out, x, size] });
+    this.#push({ shader: "copy", groups: this.#strided(size), params: [out, x, size] });
+  }
+
+  #strided(size: number): readonly [number, number, number] {
+    return [Math.min(MOST_GROUPS, Math.ceil(size / this.#core.threads)), 1, 1];
   }
 
   #push(op: Omit<PlainOp, "kind">): void {
     if (op.groups[0] * op.groups[1] === 0) return;
     this.#core.push({ kind: "plain", ...op });
   }
-}
-
-function strided(size: number): readonly [number, number, number] {
-  return [Math.min(MOST_GROUPS, Math.ceil(size / 64)), 1, 1];
 }

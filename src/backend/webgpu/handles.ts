@@ -2,6 +2,7 @@
 import type {
   Handle,
   KvCache,
+  KvCacheType,
   Matrix,
   Rope,
   Segment,
@@ -10,7 +11,8 @@ import type {
   WeightType,
 } from "../backend.ts";
 import type { Choice } from "../sampling.ts";
-import type { Heap, Place } from "./memory.ts";
+import type { Storage } from "./layout.ts";
+import type { CachePlace, Heap, Place } from "./memory.ts";
 
 /** Rows of a matrix that lie in one slab. */
 export interface MatrixPart extends Place {
@@ -19,7 +21,9 @@ export interface MatrixPart extends Place {
 }
 
 export interface GpuMatrix extends Matrix {
+  nBytes: number;
   parts: readonly MatrixPart[];
+  storage: Storage;
 }
 
 /** `at`: address in elements of the heap of activations. */
@@ -50,8 +54,9 @@ export interface GpuSegment extends Segment {
 }
 
 export interface GpuKvCache extends KvCache {
-  /** Of each layer: keys [kvHeads, headDim, length], then values [kvHeads, length, headDim]. */
-  readonly buffers: readonly GPUBuffer[];
+  readonly type: KvCacheType;
+  /** Where each layer lies: keys, then values (lib/cache.wgsl). */
+  readonly places: readonly CachePlace[];
 }
 
 export type GpuHandle =

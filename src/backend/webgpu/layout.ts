@@ -4,36 +4,40 @@ import { BLOCK, blockCount } from "../quantize.ts";
 
 export const VEC4 = 16;
 
-/** Columns that one step of a shader takes: a vec4 of f32, or a block. */
-export function unitCols(type: WeightType): number {
-  return type === "f32" ? 4 : BLOCK;
+/** How a matrix is held. 16-bit floats stay as their file has them: they mean the same `f32` numbers. */
+export type Storage = WeightType | "f16" | "bf16";
+
+/** What is held beside it: adapters, activations. */
+export function bankType(storage: Storage): "f32" | "q8" {
+  return storage === "q8" || storage === "q4" ? "q8" : "f32";
+}
+
+/** Columns that one step of a shader takes: four floats, or a block. */
+export function unitCols(storage: Storage): number {
+  return bankType(storage) === "f32" ? 4 : BLOCK;
 }
 
 /** Units that hold `cols` columns. */
-export function unitCount(type: WeightType, cols: number): number {
-  return type === "f32" ? Math.ceil(cols / 4) : blockCount(cols);
+export function unitCount(storage: Storage, cols: number): number {
+  return bankType(storage) === "f32" ? Math.ceil(cols / 4) : blockCount(cols);
 }
 
-/** Bytes of the scales behind the planes, whole vec4. */
-function scaleBytes(type: WeightType, units: number): number {
-  if (type === "f32") return 0;
-  return Math.ceil((units * (type === "q8" ? 4 : 8)) / VEC4) * VEC4;
+/** Units of one plane; of blocks, each is a vec4. */
+export function planeSize(storage: Storage, rows: number, cols: number): number {
+  return rows * unitCount(storage, cols);
 }
 
-/** vec4 from one plane to the next, or to the scales. */
-export function planeSize(type: WeightType, rows: number, cols: number): number {
-  return rows * unitCount(type, cols);
-}
+/** Bytes of a unit: with q8 and q4, in all planes and the scales. */
+const UNIT_BYTES = { f32: 16, f16: 8, bf16: 8, q8: 36, q4: 24 } as const;
 
-/** Bytes of a matrix [rows, cols], as packed. */
-export function packedBytes(type: WeightType, rows: number, cols: number): number {
-  const plane = planeSize(type, rows, cols);
-  return plane * VEC4 * (type === "q8" ? 2 : 1) + scaleBytes(type, plane);
+/** Bytes of a matrix [rows, cols], as packed: whole vec4. */
+export function packedBytes(storage: Storage, rows: number, cols: number): number {
+  return Math.ceil((planeSize(storage, rows, cols) * UNIT_BYTES[storage]) / VEC4) * VEC4;
 }
 
 /** Most rows of a matrix that fit `limit` bytes. */
-export function rowsWithin(type: WeightType, cols: number, limit: number): number {
-  let rows = Math.floor(limit / (packedBytes(type, 1024, cols) / 1024));
-  while (packedBytes(type, rows, cols) > limit) rows--;
+export function rowsWithin(storage: Storage, cols: number, limit: number): number {
+  let rows = Math.floor(limit / (packedBytes(storage, 1024, cols) / 1024));
+  while (packedBytes(storage, rows, cols) > limit) rows--;
   return rows;
 }

@@ -1,9 +1,10 @@
 // Products with their bank as dispatches. The rule that saves passes in decoding: A x rides in the pass that makes x (`ahead`) or
 // reads it (`defer`), B h in the pass that makes or reads the output.
-import type { WeightType } from "../backend.ts";
+
+import { specializeWeights } from "./compose.ts";
 import { type DispatchList, NONE } from "./dispatch-list.ts";
 import type { MatrixPart } from "./handles.ts";
-import { packedBytes, planeSize, unitCount, VEC4 } from "./layout.ts";
+import { bankType, packedBytes, planeSize, type Storage, unitCount, VEC4 } from "./layout.ts";
 import type { Heap } from "./memory.ts";
 import type { ActiveSegment, LinearOp, LinearProduct, RmsNormOp } from "./operations.ts";
 import type { Scratch } from "./scratch.ts";
@@ -12,7 +13,7 @@ import type { Scratch } from "./scratch.ts";
 export const MATVEC_ROWS = 3;
 const OUTPUTS = 4;
 const OUTPUT_WORDS = 9;
-const MATVEC_GROUP_ROWS = 16;
+/** Tokens of a tile of matmul.wgsl, and columns of h to whose multiples segments are padded. */
 const TILE = 32;
 
 /** Where h = m (A x) of all active segments lies: `parts` partial sums of `stride` numbers each. */
@@ -39,13 +40,8 @@ export interface PlacedSegment extends ActiveSegment {
   readonly list: number;
 }
 
-/** Beside f32 weights a bank is held in f32, beside others in q8. */
-export function bankType(type: WeightType): "f32" | "q8" {
-  return type === "f32" ? "f32" : "q8";
-}
-
-export function typeOf(op: LinearOp): WeightType {
-  return op.outputs[0]!.weight.type;
+export function storageOf(op: LinearOp): Storage {
+  return op.outputs[0]!.weight.storage;
 }
 
 /** Segments in order, each at a multiple of 32 columns of h. */
@@ -58,15 +54,19 @@ export function placeSegments(
   for (const [output, { bank }] of outputs.entries()) {
     for (const { segment, m } of bank) {
       placed.push({ segment, m, output, column, list: list.listFloats(m) });
-      column += TILE * Math.ceil(segment.rank / TILE);
+      column += paddedRank(segment.rank);
     }
   }
   return placed;
 }
 
+function paddedRank(rank: number): number {
+  return TILE * Math.ceil(rank / TILE);
+}
+
 export function hStride(placed: readonly PlacedSegment[]): number {
   const last = placed.at(-1);
-  return last === undefined ? 0 : last.column + TILE * Math.ceil(last.segment.rank / TILE);
+  return last === undefined ? 0 : last.column + paddedRank(last.segment.rank);
 }
 
 /** Writes one `Segment` of lib/segment.wgsl. */
@@ -107,10 +107,12 @@ interface BankWork {
 export class LinearPlanner {
   readonly #list: DispatchList;
   readonly #scratch: Scratch;
+  readonly #threads: number;
 
-  constructor(list: DispatchList, scratch: Scratch) {
+  constructor(list: DispatchList, scratch: Scratch, threads: number) {
     this.#list = list;
     this.#scratch = scratch;
+    this.#threads = threads;
   }
 
   /** The whole product; `prepared` if the pass before has computed h. */
@@ -118,7 +120,7 @@ export class LinearPlanner {
     op: LinearOp,
     norm: RmsNormOp | undefined,
     prepared?: Prepared,
-    placed?: PlacedSegment[],
+    placed?: readonly PlacedSegment[],
   ): void {
     const all = placed ?? placeSegments(this.#list, op.outputs);
     if (op.n > MATVEC_ROWS) {
@@ -168,7 +170,7 @@ export class LinearPlanner {
     { placed, h, computeA, addB }: BankWork,
   ): void {
     const list = this.#list;
-    const type = typeOf(op);
+    const storage = storageOf(op);
     const { cols } = op.x;
     const source = norm?.x ?? op.x;
     // with addB: once per part that the segment adds to
@@ -181,19 +183,20 @@ export class LinearPlanner {
             ),
           )
         : [];
-    list.begin(source.at + op.row * cols, cols, unitCount(type, cols), prepared);
+    list.begin(source.at + op.row * cols, cols, unitCount(storage, cols), prepared);
     list.words(norm?.weight.at ?? NONE);
     list.float(norm?.eps ?? 0);
     list.words(norm?.out.at ?? NONE, parts.length, used.length, computeA ? 1 : 0, addB ? 1 : 0);
     list.words(h.at, h.parts, h.stride);
-    let groups = this.#writeOutputs(parts, MATVEC_GROUP_ROWS);
-    let bytes = partBytes(type, parts);
+    const groupRows = this.#threads / 4;
+    let groups = this.#writeOutputs(parts, groupRows);
+    let bytes = partBytes(storage, parts);
     for (const { segment, output } of used) {
       writeSegment(list, segment, output, groups);
       bytes += computeA ? aBytes(segment) : bBytes(segment);
-      if (computeA) groups += Math.ceil(segment.segment.rank / MATVEC_GROUP_ROWS);
+      if (computeA) groups += Math.ceil(segment.segment.rank / groupRows);
     }
-    list.end(`matvec-${type}`, [groups, op.n, 1], {
+    list.end(specializeWeights("matvec", storage), [groups, op.n, 1], {
       ...slabOf(parts),
       bank: heapOf(placed),
       bytes,
@@ -204,9 +207,10 @@ export class LinearPlanner {
     const list = this.#list;
     const { n } = op;
     const { cols } = op.x;
-    const type = typeOf(op);
-    const bank = bankType(type);
+    const storage = storageOf(op);
+    const bank = bankType(storage);
     const tokens = Math.ceil(n / TILE);
+    const tileRows = this.#threads / 2;
     let x = op.x.at + op.row * cols;
     if (bank === "q8") x = this.#quantize("x", x, cols, cols, n);
     const stride = hStride(placed);
@@ -219,10 +223,13 @@ export class LinearPlanner {
       let bytes = 0;
       for (const segment of placed) {
         writeSegment(list, segment, segment.output, groups);
-        groups += Math.ceil(segment.segment.rank / TILE);
+        groups += Math.ceil(paddedRank(segment.segment.rank) / tileRows);
         bytes += aBytes(segment);
       }
-      list.end(`matmul-${type}`, [groups, tokens, 1], { bank: heapOf(placed), bytes });
+      list.end(specializeWeights("matmul", storage), [groups, tokens, 1], {
+        bank: heapOf(placed),
+        bytes,
+      });
       if (bank === "q8") hx = this.#quantize("quantized h", h, stride, stride, n);
     }
     for (const parts of groupParts(op.outputs)) {
@@ -232,13 +239,13 @@ export class LinearPlanner {
         ),
       );
       list.begin(x, n, cols, parts.length, used.length, 0, h, stride, hx);
-      const groups = this.#writeOutputs(parts, TILE);
-      let bytes = partBytes(type, parts);
+      const groups = this.#writeOutputs(parts, tileRows);
+      let bytes = partBytes(storage, parts);
       for (const { segment, output } of used) {
         writeSegment(list, segment, output);
         bytes += bBytes(segment);
       }
-      list.end(`matmul-${type}`, [groups, tokens, 1], {
+      list.end(specializeWeights("matmul", storage), [groups, tokens, 1], {
         ...slabOf(parts),
         bank: heapOf(placed),
         bytes,
@@ -252,7 +259,7 @@ export class LinearPlanner {
     for (const { product, part } of parts) {
       const { out, weight, bias, accumulate } = product;
       this.#list.words(groups, part.rows, part.row0, part.offset / VEC4);
-      this.#list.words(planeSize(weight.type, part.rows, weight.cols), out.at, out.cols);
+      this.#list.words(planeSize(weight.storage, part.rows, weight.cols), out.at, out.cols);
       this.#list.words(bias?.at ?? NONE, accumulate ? 1 : 0);
       groups += Math.ceil(part.rows / groupRows);
     }
@@ -264,7 +271,7 @@ export class LinearPlanner {
     const blocks = Math.ceil(cols / 32);
     const out = this.#scratch.get(`quantized ${name}`, n * blocks * 10);
     this.#list.begin(out, x, stride, cols, blocks, n);
-    this.#list.end("quantize", [Math.ceil(blocks / 64), n, 1]);
+    this.#list.end("quantize", [Math.ceil(blocks / this.#threads), n, 1]);
     return out;
   }
 }
@@ -283,9 +290,9 @@ function groupParts(outputs: readonly LinearProduct[]): OutputPart[][] {
   return groups;
 }
 
-function partBytes(type: WeightType, parts: readonly OutputPart[]): number {
+function partBytes(storage: Storage, parts: readonly OutputPart[]): number {
   return parts.reduce(
-    (sum, { part, product }) => sum + packedBytes(type, part.rows, product.weight.cols),
+    (sum, { part, product }) => sum + packedBytes(storage, part.rows, product.weight.cols),
     0,
   );
 }

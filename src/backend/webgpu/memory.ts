@@ -58,12 +58,15 @@ function outOfMemory(label: string, size: number, found: string): TureenError {
 export class Heap {
   readonly #source: BufferSource;
   readonly #label: string;
+  readonly #growth: number;
   readonly #regions = new Regions(ALIGN);
   #buffer: GPUBuffer;
 
-  constructor(source: BufferSource, label: string, size: number) {
+  /** @param growth how many times as large it becomes, if that is enough */
+  constructor(source: BufferSource, label: string, size: number, growth = 2) {
     this.#source = source;
     this.#label = label;
+    this.#growth = growth;
     this.#buffer = this.#create(size);
     this.#regions.grow(size);
   }
@@ -76,6 +79,12 @@ export class Heap {
     return this.#regions.used;
   }
 
+  /** Whether there is room, or the buffer may still grow by so much. */
+  canTake(nBytes: number): boolean {
+    const most = Math.floor(this.#source.limit / ALIGN) * ALIGN;
+    return this.#regions.hasRoom(nBytes) || this.#regions.capacity + nBytes <= most;
+  }
+
   /**
    * @param flush submits what is recorded: it must run on the old buffer
    * @throws TureenError `OUT_OF_MEMORY`
@@ -86,7 +95,7 @@ export class Heap {
     const old = this.#regions.capacity;
     const wanted = old + Math.ceil(Math.max(nBytes, 1) / ALIGN) * ALIGN;
     const limit = Math.floor(this.#source.limit / ALIGN) * ALIGN;
-    const size = Math.max(wanted, Math.min(2 * old, limit));
+    const size = Math.max(wanted, Math.min(this.#growth * old, limit));
     const buffer = this.#create(size);
     flush();
     const { device } = this.#source;
@@ -137,6 +146,74 @@ export class Bank {
 
   destroy(): void {
     for (const heap of this.#heaps) heap?.destroy();
+  }
+}
+
+/** A layer of a cache. */
+export interface CachePlace {
+  readonly heap: Heap;
+  /** In bytes. */
+  readonly offset: number;
+}
+
+/**
+ * KV caches: the same layer of all of them in one heap, as long as one binding reaches it, so that one dispatch serves many
+ * sequences. A heap grows by what is asked for, and goes with the last cache in it.
+ */
+export class Caches {
+  readonly #source: BufferSource;
+  /** By layer. */
+  readonly #heaps: Heap[][] = [];
+
+  constructor(source: BufferSource) {
+    this.#source = source;
+  }
+
+  /** In bytes. */
+  get size(): number {
+    return this.#heaps.flat().reduce((sum, { buffer }) => sum + buffer.size, 0);
+  }
+
+  /**
+   * @param nBytes of one layer
+   * @param flush submits what is recorded: it must run on the old buffers
+   * @throws TureenError `OUT_OF_MEMORY`; nothing is left allocated
+   */
+  allocate(layers: number, nBytes: number, flush: () => void): CachePlace[] {
+    const places: CachePlace[] = [];
+    try {
+      for (let layer = 0; layer < layers; layer++) {
+        places.push(this.#place(layer, nBytes, flush));
+      }
+    } catch (error) {
+      this.free(places);
+      throw error;
+    }
+    return places;
+  }
+
+  free(places: readonly CachePlace[]): void {
+    for (const [layer, { heap, offset }] of places.entries()) {
+      heap.free(offset);
+      if (heap.used > 0) continue;
+      this.#heaps[layer] = this.#heaps[layer]!.filter((other) => other !== heap);
+      heap.destroy();
+    }
+  }
+
+  destroy(): void {
+    for (const heap of this.#heaps.flat()) heap.destroy();
+    this.#heaps.length = 0;
+  }
+
+  #place(layer: number, nBytes: number, flush: () => void): CachePlace {
+    const heaps = this.#heaps[layer] ?? [];
+    const free = heaps.find((heap) => heap.canTake(nBytes));
+    if (free !== undefined) return { heap: free, offset: free.allocate(nBytes, flush) };
+    const size = Math.ceil(nBytes / ALIGN) * ALIGN;
+    const heap = new Heap(this.#source, `cache, layer ${layer}`, size, 1);
+    this.#heaps[layer] = [...heaps, heap];
+    return { heap, offset: heap.allocate(nBytes, flush) };
   }
 }
 

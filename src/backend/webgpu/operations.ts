@@ -48,7 +48,7 @@ export interface RmsNormOp {
   readonly n: number;
 }
 
-/** Outputs of one weight type. */
+/** Outputs whose weights are held alike. */
 export interface LinearOp {
   readonly kind: "linear";
   readonly x: GpuTensor;

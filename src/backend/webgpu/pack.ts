@@ -11,6 +11,19 @@ export interface Piece {
 }
 
 /**
+ * Rows row.. of a matrix [rows, cols] of 16-bit floats.
+ * @param halves [n, cols] as in the file
+ */
+export function packHalves(halves: Uint8Array, row: number, n: number, cols: number): Piece {
+  const rowBytes = unitCount("f16", cols) * 8;
+  const bytes = new Uint8Array(n * rowBytes);
+  for (let i = 0; i < n; i++) {
+    bytes.set(halves.subarray(i * cols * 2, (i + 1) * cols * 2), i * rowBytes);
+  }
+  return { offset: row * rowBytes, bytes };
+}
+
+/**
  * Rows row.. of a matrix [rows, cols].
  * @param values [n, cols]
  */

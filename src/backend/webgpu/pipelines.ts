@@ -1,21 +1,37 @@
 // Compiled shaders, by key. All share one layout: one bind group with everything, its parameters at a dynamic offset.
 import { TureenError } from "../../errors.ts";
-import type { WeightType } from "../backend.ts";
-import { composeShader, SHADER_KEYS, type ShaderOptions } from "./compose.ts";
+import type { KvCacheType } from "../backend.ts";
+import {
+  composeShader,
+  parseKey,
+  type ShaderOptions,
+  specialize,
+  specializeWeights,
+} from "./compose.ts";
+import { bankType, type Storage } from "./layout.ts";
 
-/** Compiled when learning begins. */
-const LEARNING = /backward|^product|^dot-add|^cross-entropy|^copy/;
+/** Compiled while weights load, as far as they fit them; those for learning are compiled when it begins. */
+const BY_WEIGHTS = ["embed", "matvec", "matmul"];
+const BY_BANK = ["rope", "silu-mul"];
+const PLAIN = ["rmsnorm", "quantize", "choose", "choose-merge"];
 const COMPUTE = 0x4; // GPUShaderStage.COMPUTE
+
+export interface PipelineOptions extends ShaderOptions {
+  /** Of a workgroup. */
+  readonly threads: number;
+}
 
 export class Pipelines {
   readonly layout: GPUBindGroupLayout;
   readonly #device: GPUDevice;
-  readonly #options: ShaderOptions;
+  readonly #options: PipelineOptions;
   readonly #pipelineLayout: GPUPipelineLayout;
+  /** The f32 variants also serve passes that have no bank. */
+  readonly #banks = new Set<"f32" | "q8">(["f32"]);
   readonly #ready = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<void>>();
 
-  constructor(device: GPUDevice, options: ShaderOptions) {
+  constructor(device: GPUDevice, options: PipelineOptions) {
     this.#device = device;
     this.#options = options;
     const storage = (
@@ -49,23 +65,32 @@ export class Pipelines {
     return this.#ready.size;
   }
 
-  /** Compiles all that a model with such weights needs. */
-  async warmUp(type: WeightType): Promise<void> {
-    const bank = type === "f32" ? "f32" : "q8";
-    // the f32 variants also serve passes that have no bank
-    const keys = SHADER_KEYS.filter((key) => {
-      if (LEARNING.test(key)) return false;
-      const own = /-(f32|q8|q4)$/.exec(key)?.[1];
-      return own === undefined || own === type || own === bank || isForAll(key);
-    });
-    await Promise.all(keys.map((key) => this.#prepare(key)));
+  /** Compiles what every pass of a model with such weights needs. */
+  async warmUp(storage: Storage): Promise<void> {
+    this.#banks.add(bankType(storage));
+    await Promise.all([
+      ...BY_WEIGHTS.map((name) => this.#prepare(specializeWeights(name, storage))),
+      ...[...this.#banks].flatMap((bank) =>
+        BY_BANK.map((name) => this.#prepare(`${name}-${bank}`)),
+      ),
+      ...PLAIN.map((name) => this.#prepare(name)),
+    ]);
+  }
+
+  /** Asks for what passes over such caches need; the device compiles it meanwhile. */
+  warmUpCache(headDim: number, type: KvCacheType): void {
+    const { attention, combine, rope } = cacheShaders(headDim, type, this.#options.threads);
+    this.get(attention);
+    for (const bank of this.#banks) {
+      this.get(combine(bank));
+      this.get(rope(bank));
+    }
   }
 
   get(key: string): GPUComputePipeline {
     const ready = this.#ready.get(key);
     if (ready !== undefined) return ready;
-    // Not warmed up: no weights of its type were loaded. Rare, and correct.
-    const { code } = composeShader(key, this.#options);
+    const { code } = composeShader(parseKey(key).name, this.#options);
     const module = this.#device.createShaderModule({ label: key, code });
     const pipeline = this.#device.createComputePipeline(this.#descriptor(key, module));
     this.#ready.set(key, pipeline);
@@ -81,7 +106,7 @@ export class Pipelines {
 
   /** @throws TureenError `BACKEND_FAILED`, naming file and line */
   async #compile(key: string): Promise<void> {
-    const { code, locate } = composeShader(key, this.#options);
+    const { code, locate } = composeShader(parseKey(key).name, this.#options);
     const module = this.#device.createShaderModule({ label: key, code });
     const { messages } = await module.getCompilationInfo();
     const error = messages.find(({ type }) => type === "error");
@@ -108,10 +133,25 @@ export class Pipelines {
   }
 
   #descriptor(key: string, module: GPUShaderModule): GPUComputePipelineDescriptor {
-    return { label: key, layout: this.#pipelineLayout, compute: { module, entryPoint: "main" } };
+    const constants = { THREADS: this.#options.threads, ...parseKey(key).constants };
+    const compute = { module, entryPoint: "main", constants };
+    return { label: key, layout: this.#pipelineLayout, compute };
   }
 }
 
-function isForAll(key: string): boolean {
-  return key.endsWith("-f32") && !/^(matvec|matmul|embed)/.test(key);
+interface CacheShaders {
+  readonly attention: string;
+  combine(bank: "f32" | "q8"): string;
+  rope(bank: "f32" | "q8"): string;
+}
+
+/** Keys of attention over heads of this width, and of what writes such a cache. */
+export function cacheShaders(headDim: number, type: KvCacheType, threads: number): CacheShaders {
+  const columns = { COLUMNS: Math.ceil(headDim / threads) };
+  const halves = { HALVES: type === "f16" ? 1 : 0 };
+  return {
+    attention: specialize("attention", { ...columns, ...halves }),
+    combine: (bank) => specialize(`attention-combine-${bank}`, columns),
+    rope: (bank) => specialize(`rope-${bank}`, halves),
+  };
 }

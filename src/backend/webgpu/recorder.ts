@@ -42,9 +42,9 @@ export class Recorder {
     const input = this.#core.handles.get(x);
     const products = outputs.map((output) => this.#product(input.cols, n, output));
     if (n === 0) return;
-    // one weight type at a time
-    for (const type of new Set(products.map(({ weight }) => weight.type))) {
-      const same = products.filter(({ weight }) => weight.type === type);
+    // weights that are held alike at a time
+    for (const storage of new Set(products.map(({ weight }) => weight.storage))) {
+      const same = products.filter(({ weight }) => weight.storage === storage);
       this.#core.push({ kind: "linear", x: input, row, n, outputs: same });
     }
   }
@@ -86,6 +86,7 @@ export class Recorder {
     requireRoom(out, rows, q.cols);
     for (const { cache, position, n } of own) {
       const share = q.cols / cache.headDim / cache.kvHeads;
+      if (cache.headDim !== own[0]!.cache.headDim) throw new Error("caches of different heads");
       if (!Number.isInteger(share)) {
         throw new Error(`${q.cols / cache.headDim} heads share ${cache.kvHeads} KV heads`);
       }

@@ -44,6 +44,10 @@ export class Regions {
     return at;
   }
 
+  hasRoom(size: number): boolean {
+    return this.#gaps.some(({ start, end }) => end - start >= size);
+  }
+
   free(at: number): void {
     const size = this.#sizes.get(at);
     if (size === undefined) throw new Error(`nothing is allocated at ${at}`);

@@ -6,8 +6,8 @@ import type { Core } from "./core.ts";
 
 /** Ids per row that are worth choosing there. */
 const MAX_CHOSEN = 64;
-/** Logits that one workgroup of choose.wgsl looks at. */
-const STRETCH = 1024;
+/** Logits that one thread of choose.wgsl looks at. */
+const EACH = 16;
 
 export class GpuSampling implements Sampling {
   readonly maxK: number = MAX_CHOSEN;
@@ -40,7 +40,7 @@ export class GpuSampling implements Sampling {
     requireRoom(logits, row + n, cols);
     if (n > rows || k > cols) throw new Error(`${n} rows of ${cols} into [${rows}, ${k}]`);
     if (n === 0) return;
-    const stretches = Math.ceil(cols / STRETCH);
+    const stretches = Math.ceil(cols / (EACH * core.threads));
     const partial = core.scratch.get("choice", n * stretches * (2 * k + 3));
     const params = [at + row * cols, cols, k, partial];
     core.push({ kind: "plain", shader: "choose", groups: [stretches, n, 1], params });

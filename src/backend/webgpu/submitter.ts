@@ -101,8 +101,9 @@ export class Submitter {
         shader = dispatch.shader;
         pass.setPipeline(this.#pipelines.get(shader));
       }
-      const { weights = this.#none, kv = this.#none, groups } = dispatch;
+      const { weights = this.#none, groups } = dispatch;
       const bank = dispatch.bank?.buffer ?? this.#none;
+      const kv = dispatch.kv?.buffer ?? this.#noCache;
       pass.setBindGroup(0, this.#group(weights, bank, kv, window), [dispatch.params]);
       pass.dispatchWorkgroups(...groups);
     }
@@ -127,7 +128,7 @@ export class Submitter {
         entry(0, weights),
         entry(1, bank),
         entry(2, this.#memory.buffer),
-        entry(3, kv === this.#none ? this.#noCache : kv),
+        entry(3, kv),
         entry(4, this.#params, window),
         entry(5, this.#lists),
       ],

@@ -1,5 +1,5 @@
-// The WebGPU backend: owns the device's memory, records operations and submits them at the next read. What becomes of them is
-// planner.ts's, the arithmetic is in shaders/.
+// The WebGPU backend: records operations and submits them at the next read. What it keeps is holdings.ts's, what becomes of
+// operations planner.ts's, the arithmetic is in shaders/.
 import { TureenError } from "../../errors.ts";
 import type {
   Backend,
@@ -19,28 +19,30 @@ import type {
   WeightType,
 } from "../backend.ts";
 import type { Gradients } from "../gradients.ts";
-import { ropeFrequencies } from "../rope-frequencies.ts";
 import type { Sampling } from "../sampling.ts";
 import type { Core } from "./core.ts";
 import type { OpenDevice } from "./device.ts";
 import { type Dispatch, DispatchList } from "./dispatch-list.ts";
 import { GpuGradients } from "./gradients.ts";
-import { type GpuMatrix, type GpuVector, HandleRegistry } from "./handles.ts";
-import { packedBytes, VEC4 } from "./layout.ts";
-import { Bank, BufferSource, GPU_STORAGE, Heap, Slabs } from "./memory.ts";
+import { Holdings } from "./holdings.ts";
+import { BufferSource } from "./memory.ts";
 import type { Operation } from "./operations.ts";
-import { packRows } from "./pack.ts";
 import { Pipelines } from "./pipelines.ts";
 import { Planner } from "./planner.ts";
 import { Recorder } from "./recorder.ts";
 import { GpuSampling } from "./sampling.ts";
 import { Scratch } from "./scratch.ts";
 import { type ReadBack, Submitter } from "./submitter.ts";
-import { checkFinite, WeightLoader } from "./weight-loader.ts";
 
-const MIB = 2 ** 20;
-/** Widest head that attention.wgsl takes. */
-const MAX_HEAD_DIM = 128;
+/** Of a workgroup, unless told otherwise: whole subgroups on every GPU, and several workgroups at a time. */
+const THREADS = 64;
+
+export interface GpuOptions {
+  /** Of a workgroup: 32, 64 or 128. Default 64. */
+  readonly threads?: number | undefined;
+  /** Matrices get their place, but are not read: for plans. */
+  readonly weightless?: boolean | undefined;
+}
 
 export interface GpuMemory {
   readonly weights: number;
@@ -59,17 +61,12 @@ export class WebGpuBackend implements Backend {
   readonly gradients: Gradients;
   readonly #device: GPUDevice;
   readonly #source: BufferSource;
-  readonly #memory: Heap;
-  readonly #bank: Bank;
-  readonly #slabs: Slabs;
-  readonly #caches = new Set<GPUBuffer>();
+  readonly #holdings: Holdings;
   readonly #pipelines: Pipelines;
   readonly #submitter: Submitter;
   readonly #list = new DispatchList();
   readonly #scratch: Scratch;
   readonly #planner: Planner;
-  readonly #handles = new HandleRegistry();
-  readonly #loader: WeightLoader;
   readonly #recorder: Recorder;
   /** Told of every submission: for counting. */
   onSubmit: ((dispatches: readonly Dispatch[]) => void) | undefined;
@@ -77,26 +74,28 @@ export class WebGpuBackend implements Backend {
   #failure: TureenError | undefined;
   #disposed = false;
 
-  /** @param weightless matrices get their place, but are not read: for plans */
-  constructor({ device, description, packedDot }: OpenDevice, weightless = false) {
+  constructor({ device, description, packedDot }: OpenDevice, options: GpuOptions = {}) {
+    const { threads = THREADS, weightless = false } = options;
     const subgroups = device.features.has("subgroups" as GPUFeatureName);
     this.build = `${description || "unnamed GPU"}${subgroups ? ", subgroups" : ""}`;
     this.#device = device;
     this.#source = new BufferSource(device);
-    this.#memory = new Heap(this.#source, "activations", MIB);
-    this.#bank = new Bank(this.#source);
-    this.#slabs = new Slabs(this.#source, "weights");
-    this.#pipelines = new Pipelines(device, { subgroups, packedDot });
-    this.#submitter = new Submitter(device, this.#pipelines, this.#memory);
-    this.#scratch = new Scratch(this.#memory);
-    this.#planner = new Planner(this.#list, this.#scratch);
-    this.#loader = new WeightLoader(this.#source, this.#slabs, weightless, () => {
-      this.#check();
-      this.#flush();
-    });
+    this.#pipelines = new Pipelines(device, { subgroups, packedDot, threads });
+    const keeper = {
+      threads,
+      check: () => this.#check(),
+      flush: () => void this.#flush(),
+      forget: () => this.#submitter.forget(),
+    };
+    this.#holdings = new Holdings(this.#source, this.#pipelines, keeper, weightless);
+    const { handles, memory } = this.#holdings;
+    this.#submitter = new Submitter(device, this.#pipelines, memory);
+    this.#scratch = new Scratch(memory);
+    this.#planner = new Planner(this.#list, this.#scratch, threads);
     const core: Core = {
-      handles: this.#handles,
-      memory: this.#memory,
+      threads,
+      handles,
+      memory,
       scratch: this.#scratch,
       check: () => this.#check(),
       push: (op) => this.#ops.push(op),
@@ -118,9 +117,9 @@ export class WebGpuBackend implements Backend {
   /** What is allocated, in bytes, and what was done: for tests and for people who wonder. */
   get memory(): GpuMemory {
     return {
-      weights: this.#slabs.used,
-      activations: this.#memory.used,
-      caches: [...this.#caches].reduce((sum, { size }) => sum + size, 0),
+      weights: this.#holdings.slabs.used,
+      activations: this.#holdings.memory.used,
+      caches: this.#holdings.caches.size,
       pipelines: this.#pipelines.count,
       submissions: this.#submitter.submissions,
     };
@@ -128,132 +127,37 @@ export class WebGpuBackend implements Backend {
 
   // ---- weights and buffers
 
-  async loadMatrix(source: MatrixSource, type: WeightType): Promise<Matrix> {
-    this.#check();
-    const { rows, cols } = source;
-    await this.#pipelines.warmUp(type);
-    const parts = await this.#loader.load(source, type);
-    const nBytes = parts.reduce((sum, part) => sum + packedBytes(type, part.rows, cols), 0);
-    return this.#handles.add({ kind: "matrix", rows, cols, type, nBytes, parts });
+  loadMatrix(source: MatrixSource, type: WeightType): Promise<Matrix> {
+    return this.#holdings.loadMatrix(source, type);
   }
 
-  async replaceMatrix(matrix: Matrix, source: MatrixSource): Promise<void> {
-    this.#check();
-    const target = this.#handles.get(matrix);
-    const { rows, cols, type } = target;
-    if (source.rows !== rows || source.cols !== cols) {
-      throw new Error(`matrix is [${rows}, ${cols}], source [${source.rows}, ${source.cols}]`);
-    }
-    // Packed aside first, so that a failure half-way leaves the old content.
-    const parts = await this.#loader.load(source, type);
-    this.#flush();
-    this.#freeParts(target);
-    target.parts = parts;
+  replaceMatrix(matrix: Matrix, source: MatrixSource): Promise<void> {
+    return this.#holdings.replaceMatrix(matrix, source);
   }
 
   loadVector(name: string, values: Float32Array): Vector {
-    this.#check();
-    return this.#handles.add(this.#createVector(name, values));
+    return this.#holdings.loadVector(name, values);
   }
 
   loadSegment(data: SegmentData, base: WeightType): Segment {
-    this.#check();
-    const { name, rank, rows, cols } = data;
-    const type = base === "f32" ? "f32" : "q8";
-    checkFinite(`${name}.lora_A`, data.a, cols);
-    checkFinite(`${name}.lora_B`, data.b, rank);
-    const bias = data.bias && this.#createVector(`${name}.lora_B.bias`, data.bias);
-    const heap = this.#bank.heapOf(name);
-    const a = this.#packBank(heap, data.a, rank, cols, type);
-    const b = this.#packBank(heap, data.b, rows, rank, type);
-    const nBytes =
-      packedBytes(type, rank, cols) + packedBytes(type, rows, rank) + (bias ? rows * 4 : 0);
-    return this.#handles.add({ kind: "segment", rank, rows, cols, nBytes, type, heap, a, b, bias });
+    return this.#holdings.loadSegment(data, base);
   }
 
   createTensor(rows: number, cols: number): Tensor {
-    this.#check();
-    const nBytes = rows * cols * 4;
-    const at = this.#memory.allocate(nBytes, () => this.#flush());
-    const tensor = this.#handles.add({ kind: "tensor" as const, rows, cols, at: at / 4 });
-    return tensor;
+    return this.#holdings.createTensor(rows, cols);
   }
 
-  /** Holds f32 for either type: a half is the least that `f16` promises. */
-  createKvCache({ type = "f32", layers, kvHeads, headDim, length }: KvCacheOptions): KvCache {
-    this.#check();
-    if (headDim > MAX_HEAD_DIM) {
-      throw new TureenError("MODEL_UNSUPPORTED", "the heads are too wide for the WebGPU backend", {
-        expected: `at most ${MAX_HEAD_DIM}`,
-        found: String(headDim),
-        hint: "Use the wasm backend.",
-      });
-    }
-    const size = 2 * 4 * kvHeads * headDim * length;
-    const buffers: GPUBuffer[] = [];
-    try {
-      for (let layer = 0; layer < layers; layer++) {
-        buffers.push(this.#source.create(`cache, layer ${layer}`, size, GPU_STORAGE));
-      }
-    } catch (error) {
-      for (const buffer of buffers) buffer.destroy();
-      throw error;
-    }
-    for (const buffer of buffers) this.#caches.add(buffer);
-    const nBytes = size * layers;
-    return this.#handles.add({
-      kind: "kv-cache",
-      type,
-      layers,
-      kvHeads,
-      headDim,
-      length,
-      nBytes,
-      buffers,
-    });
+  createKvCache(options: KvCacheOptions): KvCache {
+    return this.#holdings.createKvCache(options);
   }
 
-  createRope({ headDim, theta, scaling, length }: RopeOptions): Rope {
-    this.#check();
-    if (headDim % 2 !== 0) throw new Error(`headDim ${headDim} is odd`);
-    const frequencies = ropeFrequencies(headDim, theta, scaling, Math.pow);
-    const table = new Float32Array(length * headDim);
-    for (let position = 0; position < length; position++) {
-      for (let j = 0; j < headDim / 2; j++) {
-        const angle = position * frequencies[j]!;
-        table[position * headDim + 2 * j] = Math.cos(angle);
-        table[position * headDim + 2 * j + 1] = Math.sin(angle);
-      }
-    }
-    return this.#handles.add({ kind: "rope", headDim, length, at: this.#place(table) });
+  createRope(options: RopeOptions): Rope {
+    return this.#holdings.createRope(options);
   }
 
+  /** After a failure nothing is left to give back. */
   free(handle: Handle): void {
-    if (this.#disposed) return;
-    const owned = this.#handles.get(handle);
-    this.#handles.delete(handle);
-    if (this.#failure !== undefined) return; // nothing is left to give back
-    switch (owned.kind) {
-      case "matrix":
-        this.#flush();
-        this.#freeParts(owned);
-        break;
-      case "segment":
-        owned.heap.free(owned.a * VEC4);
-        owned.heap.free(owned.b * VEC4);
-        if (owned.bias !== undefined) this.#memory.free(owned.bias.at * 4);
-        break;
-      case "kv-cache":
-        this.#flush();
-        this.#submitter.forget();
-        for (const buffer of owned.buffers) {
-          this.#caches.delete(buffer);
-          buffer.destroy();
-        }
-        break;
-      default:
-        this.#memory.free(owned.at * 4);
-    }
+    if (!this.#disposed && this.#failure === undefined) this.#holdings.free(handle);
   }
 
   // ---- operations
@@ -288,7 +192,7 @@ export class WebGpuBackend implements Backend {
 
   async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {
     this.#check();
-    const { at, cols, rows } = this.#handles.get(x);
+    const { at, cols, rows } = this.#holdings.handles.get(x);
     if (row < 0 || row + nRows > rows)
       throw new Error(`rows ${row}..${row + nRows - 1} of ${rows}`);
     const size = nRows * cols;
@@ -304,9 +208,9 @@ export class WebGpuBackend implements Backend {
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#handles.clear();
     this.#ops = [];
-    this.#release();
+    this.#submitter.destroy();
+    this.#holdings.destroy();
     this.#device.destroy();
   }
 
@@ -340,52 +244,9 @@ export class WebGpuBackend implements Backend {
     this.#check();
   }
 
-  #freeParts({ parts }: GpuMatrix): void {
-    this.#submitter.forget();
-    for (const part of parts) this.#slabs.free(part);
-  }
-
-  /** @returns address in vec4 of the heap */
-  #packBank(
-    heap: Heap,
-    values: Float32Array,
-    rows: number,
-    cols: number,
-    type: WeightType,
-  ): number {
-    const at = heap.allocate(packedBytes(type, rows, cols), () => this.#flush());
-    this.#flush();
-    for (const { offset, bytes } of packRows(type, values, 0, rows, rows, cols)) {
-      this.#device.queue.writeBuffer(heap.buffer, at + offset, bytes);
-    }
-    return at / VEC4;
-  }
-
-  #createVector(name: string, values: Float32Array): GpuVector {
-    checkFinite(name, values, values.length);
-    return { kind: "vector", length: values.length, at: this.#place(values) };
-  }
-
-  /** Puts numbers into the heap of activations. @returns their address in elements */
-  #place(values: Float32Array): number {
-    const at = this.#memory.allocate(values.byteLength, () => this.#flush());
-    this.#flush();
-    this.#device.queue.writeBuffer(this.#memory.buffer, at, values as Float32Array<ArrayBuffer>);
-    return at / 4;
-  }
-
   #fail(what: string, found: string): void {
     this.#failure ??= failure(what, found);
     this.#ops = [];
-  }
-
-  #release(): void {
-    this.#submitter.destroy();
-    this.#memory.destroy();
-    this.#bank.destroy();
-    this.#slabs.destroy();
-    for (const buffer of this.#caches) buffer.destroy();
-    this.#caches.clear();
   }
 
   #check(): void {

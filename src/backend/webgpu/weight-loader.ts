@@ -3,9 +3,15 @@ import { TureenError } from "../../errors.ts";
 import { findNotFinite, toFloat32 } from "../../formats/float.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
 import type { MatrixPart } from "./handles.ts";
-import { packedBytes, rowsWithin } from "./layout.ts";
+import { packedBytes, rowsWithin, type Storage } from "./layout.ts";
 import type { BufferSource, Place, Slabs } from "./memory.ts";
-import { packRows } from "./pack.ts";
+import { packHalves, packRows } from "./pack.ts";
+
+/** As a file has its floats, unless they are to be quantized. */
+export function storageOf({ dtype }: MatrixSource, type: WeightType): Storage {
+  if (type !== "f32" || dtype === "F32") return type;
+  return dtype === "F16" ? "f16" : "bf16";
+}
 
 /** Bytes that one read of a source asks for, about. */
 const PIECE_BYTES = 1 << 22;
@@ -29,16 +35,16 @@ export class WeightLoader {
   }
 
   /** @throws TureenError `WEIGHTS_NOT_FINITE`, `OUT_OF_MEMORY`; nothing is left allocated */
-  async load(source: MatrixSource, type: WeightType): Promise<MatrixPart[]> {
+  async load(source: MatrixSource, storage: Storage): Promise<MatrixPart[]> {
     const { rows, cols } = source;
-    const most = rowsWithin(type, cols, this.#slabs.limit);
+    const most = rowsWithin(storage, cols, this.#slabs.limit);
     const parts: MatrixPart[] = [];
     try {
       for (let row0 = 0; row0 < rows; row0 += most) {
         const n = Math.min(most, rows - row0);
-        const part = { ...this.#place(type, n, cols), row0, rows: n };
+        const part = { ...this.#place(storage, n, cols), row0, rows: n };
         parts.push(part);
-        if (!this.#weightless) await this.#loadPart(source, type, part);
+        if (!this.#weightless) await this.#loadPart(source, storage, part);
       }
       await this.#source.settle();
     } catch (error) {
@@ -52,8 +58,8 @@ export class WeightLoader {
    * Products with one input (q, k, v; gate, up) are one dispatch if their weights share a slab. They are loaded one after another,
    * none larger than the first: so the first looks for room for all, and the others follow it.
    */
-  #place(type: WeightType, rows: number, cols: number): Place {
-    const nBytes = packedBytes(type, rows, cols);
+  #place(storage: Storage, rows: number, cols: number): Place {
+    const nBytes = packedBytes(storage, rows, cols);
     const last = this.#last;
     const follows = last !== undefined && last.cols === cols && rows <= last.rows;
     const count = rows > cols ? 2 : 3; // gate and up are tall, q, k and v are not
@@ -63,19 +69,24 @@ export class WeightLoader {
     return place;
   }
 
-  async #loadPart(source: MatrixSource, type: WeightType, part: MatrixPart): Promise<void> {
+  async #loadPart(source: MatrixSource, storage: Storage, part: MatrixPart): Promise<void> {
     const { name, cols, dtype } = source;
     const rowBytes = cols * (dtype === "F32" ? 4 : 2);
     const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
     for (let row = 0; row < part.rows; row += step) {
       const n = Math.min(step, part.rows - row);
-      const values = toFloat32(await source.read(part.row0 + row, n), dtype);
+      const file = await source.read(part.row0 + row, n);
+      const values = toFloat32(file, dtype);
       if (values.length !== n * cols) {
         throw new Error(`${name}: ${n} rows came as ${values.length} numbers`);
       }
       checkFinite(name, values, cols, part.row0 + row);
       this.#beforeWrite();
-      for (const { offset, bytes } of packRows(type, values, row, n, part.rows, cols)) {
+      const pieces =
+        storage === "f16" || storage === "bf16"
+          ? [packHalves(file, row, n, cols)]
+          : packRows(storage, values, row, n, part.rows, cols);
+      for (const { offset, bytes } of pieces) {
         this.#source.device.queue.writeBuffer(part.buffer, part.offset + offset, bytes);
       }
     }

@@ -1,5 +1,9 @@
 // The program on a page, or with #worker in a worker of it. What it found becomes the page's text.
-function show(result) {
+import { run } from "./run.mjs";
+
+function show({ tokens, result }) {
+  if (tokens !== undefined) document.querySelector("#tokens").textContent = String(tokens);
+  if (result === undefined) return;
   const element = document.createElement("pre");
   element.id = "result";
   element.textContent = JSON.stringify(result);
@@ -9,8 +13,7 @@ function show(result) {
 if (location.hash === "#worker") {
   const worker = new Worker(`./worker.mjs${location.search}`, { type: "module" });
   worker.onmessage = ({ data }) => show(data);
-  worker.onerror = ({ message }) => show({ failure: message });
+  worker.onerror = ({ message }) => show({ result: { failure: message } });
 } else {
-  const { run } = await import("./run.mjs");
-  show(await run(location.search));
+  await run(location.search, show);
 }

@@ -1,3 +1,3 @@
 import { run } from "./run.mjs";
 
-postMessage(await run(self.location.search));
+await run(self.location.search, postMessage);
