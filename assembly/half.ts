@@ -35,8 +35,16 @@ export function half_factor(count: i32): v128 {
 export function f32_to_half(value: v128): v128 {
   const sign = v128.and(i32x4.shr_u(value, 16), i32x4.splat(0x8000));
   const magnitude = f32x4.pmin(f32x4.abs(value), f32x4.splat(reinterpret<f32>(LARGEST)));
-  const scaled = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(DOWN)));
+  const scaled = shift_to_half(magnitude);
   const odd = v128.and(i32x4.shr_u(scaled, 13), i32x4.splat(1));
   const rounded = i32x4.shr_u(i32x4.add(scaled, i32x4.add(odd, i32x4.splat(0xfff))), 13);
   return v128.or(rounded, sign);
+}
+
+/** × 2^-112, cut off rather than rounded, its last bit set if anything was lost: rounded once only, subnormals, too. */
+function shift_to_half(magnitude: v128): v128 {
+  const near = f32x4.mul(magnitude, f32x4.splat(reinterpret<f32>(DOWN)));
+  const back = f32x4.mul(near, f32x4.splat(reinterpret<f32>(UP)));
+  const cut = i32x4.add(near, f32x4.gt(back, magnitude));
+  return v128.or(cut, v128.and(f32x4.ne(back, magnitude), i32x4.splat(1)));
 }

@@ -16,7 +16,6 @@ export function tile_8x4(
   nRows: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   const stride = usize(outStride) << 2;
   const out1 = out + stride;
@@ -80,26 +79,22 @@ export function tile_8x4(
     mode,
     bias,
     0,
-    scale,
   );
 }
 
-/** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
+/** Four tiles of 8 rows × 1 token, `outStep` bytes apart in out and bias. */
 export function tile_32x1(
   out: usize,
+  outStep: usize,
   w: usize,
+  w1: usize,
+  w2: usize,
+  w3: usize,
   x: usize,
   cols: i32,
-  apart: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
-  const step = usize(apart) * tile_bytes<f32>(cols);
-  const outStep = usize(apart) << 5;
-  let w1 = w + step;
-  let w2 = w1 + step;
-  let w3 = w2 + step;
   const out1 = out + outStep;
   const out2 = out1 + outStep;
   const out3 = out2 + outStep;
@@ -159,7 +154,6 @@ export function tile_32x1(
     mode,
     bias,
     outStep,
-    scale,
   );
 }
 
@@ -172,7 +166,6 @@ export function tile_8x1(
   nRows: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   let low = start_rows(out, nRows, mode);
   let high = start_high(out, nRows, mode);
@@ -188,5 +181,5 @@ export function tile_8x1(
     low = f32x4.add(low, a);
     high = f32x4.add(high, b);
   }
-  store_tile(out, low, high, nRows, mode, bias, scale);
+  store_tile(out, low, high, nRows, mode, bias);
 }

@@ -5,14 +5,7 @@
 // Relaxed builds: `i16x8.relaxed_dot_i8x16_i7x16_s` (pmaddubsw). Its second operand, the nibbles, is in 0..15, so the
 // specification leaves one result. A pair is at most 2·127·15 = 3810 in magnitude, so the 8 products of a block add up in int16
 // (30480) and are widened once per block: two instructions per 16 products.
-import {
-  BLOCK_BYTES_I8,
-  block_count,
-  int16_ones,
-  last_octets,
-  nibble_mask,
-  tile_bytes,
-} from "./layout";
+import { BLOCK_BYTES_I8, block_count, int16_ones, last_octets, nibble_mask } from "./layout";
 import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
 /** 8 rows × 4 tokens. */
@@ -25,7 +18,6 @@ export function tile_8x4(
   nRows: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   const stride = usize(outStride) << 2;
   const out1 = out + stride;
@@ -120,28 +112,24 @@ export function tile_8x4(
     mode,
     bias,
     0,
-    scale,
   );
 }
 
-/** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
+/** Four tiles of 8 rows × 1 token, `outStep` bytes apart in out and bias. */
 export function tile_32x1(
   out: usize,
+  outStep: usize,
   w: usize,
+  w1: usize,
+  w2: usize,
+  w3: usize,
   x: usize,
   cols: i32,
-  apart: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   const mask = nibble_mask(cols);
   const ones = int16_ones(cols);
-  const step = usize(apart) * tile_bytes<u8>(cols);
-  const outStep = usize(apart) << 5;
-  let w1 = w + step;
-  let w2 = w1 + step;
-  let w3 = w2 + step;
   const out1 = out + outStep;
   const out2 = out1 + outStep;
   const out3 = out2 + outStep;
@@ -223,7 +211,6 @@ export function tile_32x1(
     mode,
     bias,
     outStep,
-    scale,
   );
 }
 
@@ -236,7 +223,6 @@ export function tile_8x1(
   nRows: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   const mask = nibble_mask(cols);
   const ones = int16_ones(cols);
@@ -264,7 +250,7 @@ export function tile_8x1(
     high = accumulate(high, widen(b, ones), scales + 16, dx, sx);
     x += BLOCK_BYTES_I8;
   }
-  store_tile(out, low, high, nRows, mode, bias, scale);
+  store_tile(out, low, high, nRows, mode, bias);
 }
 
 /** Four rows × 4 columns into 8 sums, two per row. */

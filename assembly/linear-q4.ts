@@ -3,7 +3,7 @@
 // blocks ascending. The first sum is an exact integer, so every tiling and build gives the same bits.
 //
 // Baseline builds: nibbles widened to int16, `i32x4.dot_i16x8_s`. linear-q4-relaxed.ts is the other half.
-import { BLOCK_BYTES_I16, block_count, last_octets, nibble_mask, tile_bytes } from "./layout";
+import { BLOCK_BYTES_I16, block_count, last_octets, nibble_mask } from "./layout";
 import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
 /** 8 rows × 4 tokens. */
@@ -16,7 +16,6 @@ export function tile_8x4(
   nRows: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   const stride = usize(outStride) << 2;
   const out1 = out + stride;
@@ -116,27 +115,23 @@ export function tile_8x4(
     mode,
     bias,
     0,
-    scale,
   );
 }
 
-/** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
+/** Four tiles of 8 rows × 1 token, `outStep` bytes apart in out and bias. */
 export function tile_32x1(
   out: usize,
+  outStep: usize,
   w: usize,
+  w1: usize,
+  w2: usize,
+  w3: usize,
   x: usize,
   cols: i32,
-  apart: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   const mask = nibble_mask(cols);
-  const step = usize(apart) * tile_bytes<u8>(cols);
-  const outStep = usize(apart) << 5;
-  let w1 = w + step;
-  let w2 = w1 + step;
-  let w3 = w2 + step;
   const out1 = out + outStep;
   const out2 = out1 + outStep;
   const out3 = out2 + outStep;
@@ -212,7 +207,6 @@ export function tile_32x1(
     mode,
     bias,
     outStep,
-    scale,
   );
 }
 
@@ -225,7 +219,6 @@ export function tile_8x1(
   nRows: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   const mask = nibble_mask(cols);
   let low = start_rows(out, nRows, mode);
@@ -252,7 +245,7 @@ export function tile_8x1(
     high = accumulate(high, b, scales + 16, dx, sx);
     x += BLOCK_BYTES_I16;
   }
-  store_tile(out, low, high, nRows, mode, bias, scale);
+  store_tile(out, low, high, nRows, mode, bias);
 }
 
 /** Four rows × 2 columns. */

@@ -4,7 +4,7 @@
 // int8 weights are widened on load and multiplied with int16 activations (`i32x4.dot_i16x8_s`): a pair of columns of four rows
 // at a time. The relaxed int8 dot would need |x| and x's sign applied to w here (both operands are signed): on x86 that is more
 // instructions than widening.
-import { BLOCK_BYTES_I16, block_count, last_pairs, tile_bytes } from "./layout";
+import { BLOCK_BYTES_I16, block_count, last_pairs } from "./layout";
 import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
 /** 8 rows × 4 tokens. */
@@ -17,7 +17,6 @@ export function tile_8x4(
   nRows: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   const stride = usize(outStride) << 2;
   const out1 = out + stride;
@@ -92,26 +91,22 @@ export function tile_8x4(
     mode,
     bias,
     0,
-    scale,
   );
 }
 
-/** Four tiles of 8 rows, `apart` tiles from one to the next, × 1 token. */
+/** Four tiles of 8 rows × 1 token, `outStep` bytes apart in out and bias. */
 export function tile_32x1(
   out: usize,
+  outStep: usize,
   w: usize,
+  w1: usize,
+  w2: usize,
+  w3: usize,
   x: usize,
   cols: i32,
-  apart: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
-  const step = usize(apart) * tile_bytes<i8>(cols);
-  const outStep = usize(apart) << 5;
-  let w1 = w + step;
-  let w2 = w1 + step;
-  let w3 = w2 + step;
   const out1 = out + outStep;
   const out2 = out1 + outStep;
   const out3 = out2 + outStep;
@@ -183,7 +178,6 @@ export function tile_32x1(
     mode,
     bias,
     outStep,
-    scale,
   );
 }
 
@@ -196,7 +190,6 @@ export function tile_8x1(
   nRows: i32,
   bias: usize,
   mode: i32,
-  scale: f32,
 ): void {
   let low = start_rows(out, nRows, mode);
   let high = start_high(out, nRows, mode);
@@ -218,7 +211,7 @@ export function tile_8x1(
     high = accumulate(high, b, v128.load(scales, 16), dx);
     x += BLOCK_BYTES_I16;
   }
-  store_tile(out, low, high, nRows, mode, bias, scale);
+  store_tile(out, low, high, nRows, mode, bias);
 }
 
 /** acc + f32(sum) · (dw · dx) */

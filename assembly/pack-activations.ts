@@ -9,6 +9,7 @@ import {
   panel_token,
   split,
 } from "./layout";
+import { load_rows } from "./store";
 
 /**
  * dst     f32 panels, cols × 4 bytes per token
@@ -78,17 +79,17 @@ export function pack_activations_q8(
 
 /** Int: i16 or i8. Stores a token's 32 columns as 32-bit values, `width` of them apart. */
 function pack_block<Int>(to: usize, from: usize, nCols: i32, width: i32, lane: i32): void {
-  let amax = f32x4.splat(0);
-  let col = 0;
-  for (; col + 4 <= nCols; col += 4) {
-    amax = f32x4.pmax(amax, f32x4.abs(v128.load(from + (col << 2))));
-  }
-  let top = max(
-    max(f32x4.extract_lane(amax, 0), f32x4.extract_lane(amax, 1)),
-    max(f32x4.extract_lane(amax, 2), f32x4.extract_lane(amax, 3)),
+  const v0 = load_columns(from, nCols);
+  const v1 = load_columns(from + 16, nCols - 4);
+  const v2 = load_columns(from + 32, nCols - 8);
+  const v3 = load_columns(from + 48, nCols - 12);
+  const v4 = load_columns(from + 64, nCols - 16);
+  const v5 = load_columns(from + 80, nCols - 20);
+  const v6 = load_columns(from + 96, nCols - 24);
+  const v7 = load_columns(from + 112, nCols - 28);
+  const top = max_lane(
+    max_abs(max_abs(max_abs(v0, v1), max_abs(v2, v3)), max_abs(max_abs(v4, v5), max_abs(v6, v7))),
   );
-  for (; col < nCols; col++) top = max(top, abs(load<f32>(from + (col << 2))));
-
   let scale = top / 127;
   let inverse: f32 = top > 0 ? 127 / top : 0;
   if (inverse === Infinity) {
@@ -96,35 +97,85 @@ function pack_block<Int>(to: usize, from: usize, nCols: i32, width: i32, lane: i
     inverse = 0;
   }
   const factor = f32x4.splat(inverse);
-  let sum = i32x4.splat(0);
-  let at = to + (width << 3) + (lane << 2);
-  const stride = width << 2;
-  for (col = 0; col < 32; col += 4) {
-    let value = f32x4.splat(0);
-    if (col + 4 <= nCols) {
-      value = v128.load(from + (col << 2));
-    } else {
-      if (col < nCols) value = f32x4.replace_lane(value, 0, load<f32>(from + (col << 2)));
-      if (col + 1 < nCols) value = f32x4.replace_lane(value, 1, load<f32>(from + (col << 2), 4));
-      if (col + 2 < nCols) value = f32x4.replace_lane(value, 2, load<f32>(from + (col << 2), 8));
-    }
-    const q = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(value, factor)));
-    sum = i32x4.add(sum, q);
-    const q16 = i16x8.narrow_i32x4_s(q, q);
-    if (sizeof<Int>() === 2) {
-      v128.store_lane<i32>(at, q16, 0);
-      at += stride;
-      v128.store_lane<i32>(at, q16, 1);
-    } else {
-      v128.store_lane<i32>(at, i8x16.narrow_i16x8_s(q16, q16), 0);
-    }
-    at += stride;
-  }
-  const total =
-    i32x4.extract_lane(sum, 0) +
-    i32x4.extract_lane(sum, 1) +
-    i32x4.extract_lane(sum, 2) +
-    i32x4.extract_lane(sum, 3);
+  const magic = round_magic(width);
+  const q0 = round(v0, factor, magic);
+  const q1 = round(v1, factor, magic);
+  const q2 = round(v2, factor, magic);
+  const q3 = round(v3, factor, magic);
+  const q4 = round(v4, factor, magic);
+  const q5 = round(v5, factor, magic);
+  const q6 = round(v6, factor, magic);
+  const q7 = round(v7, factor, magic);
+  const total = sum_lanes(
+    i32x4.add(
+      i32x4.add(i32x4.add(q0, q1), i32x4.add(q2, q3)),
+      i32x4.add(i32x4.add(q4, q5), i32x4.add(q6, q7)),
+    ),
+  );
   store<f32>(to + (lane << 2), scale);
   store<f32>(to + ((width + lane) << 2), scale * f32(total));
+
+  const at = to + (width << 3) + (lane << 2);
+  const a = i16x8.narrow_i32x4_s(q0, q1);
+  const b = i16x8.narrow_i32x4_s(q2, q3);
+  const c = i16x8.narrow_i32x4_s(q4, q5);
+  const d = i16x8.narrow_i32x4_s(q6, q7);
+  if (sizeof<Int>() === 2) {
+    put(at, a, width);
+    put(at + (width << 4), b, width);
+    put(at + (width << 5), c, width);
+    put(at + 48 * width, d, width);
+  } else {
+    put(at, i8x16.narrow_i16x8_s(a, b), width);
+    put(at + (width << 4), i8x16.narrow_i16x8_s(c, d), width);
+  }
+}
+
+/** Four columns, of which `nCols` exist. */
+function load_columns(from: usize, nCols: i32): v128 {
+  if (nCols >= 4) return v128.load(from);
+  return nCols > 0 ? load_rows(from, nCols) : f32x4.splat(0);
+}
+
+/** Of the magnitudes; negative zeros and what they hide do no harm. */
+function max_abs(a: v128, b: v128): v128 {
+  return f32x4.pmax(f32x4.abs(a), f32x4.abs(b));
+}
+
+function max_lane(v: v128): f32 {
+  return max(
+    max(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)),
+    max(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)),
+  );
+}
+
+function sum_lanes(v: v128): i32 {
+  return (
+    i32x4.extract_lane(v, 0) +
+    i32x4.extract_lane(v, 1) +
+    i32x4.extract_lane(v, 2) +
+    i32x4.extract_lane(v, 3)
+  );
+}
+
+/** 1.5 · 2^23 in every lane, made so that no compiler builds it anew for every use (layout.ts). */
+function round_magic(positive: i32): v128 {
+  return i32x4.splat(0x4b400000 | (positive >> 31));
+}
+
+/** To the nearest integer, ties to even, of magnitudes below 2^22: the sum has no bits for fractions. */
+function round(v: v128, factor: v128, magic: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(v, factor), magic), magic);
+}
+
+/** Four 32-bit values, `width` of them apart. */
+function put(at: usize, values: v128, width: i32): void {
+  if (width === 1) {
+    v128.store(at, values);
+    return;
+  }
+  v128.store_lane<i32>(at, values, 0);
+  v128.store_lane<i32>(at, values, 1, 16);
+  v128.store_lane<i32>(at, values, 2, 32);
+  v128.store_lane<i32>(at, values, 3, 48);
 }

@@ -7,6 +7,7 @@ import { add_bias } from "./add-bias";
 import { attention, attention_combine, attention_parts } from "./attention";
 import { attention_backward_f32 } from "./attention-backward";
 import { cross_entropy_f32, rmsnorm_backward_f32, silu_mul_backward_f32 } from "./backward";
+import { bank_down } from "./bank";
 import { barrier } from "./barrier";
 import { embed_f32, embed_q4, embed_q8 } from "./embed";
 import { write_kv } from "./kv-cache";
@@ -49,6 +50,8 @@ export const OP_SILU_MUL_BACKWARD: i32 = 27;
 export const OP_PACK_WEIGHTS_F32: i32 = 28;
 export const OP_PACK_WEIGHTS_Q8: i32 = 29;
 export const OP_PACK_WEIGHTS_Q4: i32 = 30;
+export const OP_BANK_DOWN_F32: i32 = 31;
+export const OP_BANK_DOWN_Q8: i32 = 32;
 
 /** The next command does not read what this one writes. */
 export const NO_BARRIER: i32 = 1;
@@ -121,7 +124,6 @@ function execute(c: usize, tid: i32, threads: i32): void {
         int(c, 7),
         ptr(c, 8),
         int(c, 9),
-        float(c, 10),
         tid,
         threads,
       );
@@ -138,7 +140,6 @@ function execute(c: usize, tid: i32, threads: i32): void {
         int(c, 7),
         ptr(c, 8),
         int(c, 9),
-        float(c, 10),
         tid,
         threads,
       );
@@ -155,7 +156,34 @@ function execute(c: usize, tid: i32, threads: i32): void {
         int(c, 7),
         ptr(c, 8),
         int(c, 9),
-        float(c, 10),
+        tid,
+        threads,
+      );
+      break;
+    case OP_BANK_DOWN_F32:
+      bank_down<f32>(
+        ptr(c, 0),
+        int(c, 1),
+        ptr(c, 2),
+        int(c, 3),
+        ptr(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
+        tid,
+        threads,
+      );
+      break;
+    case OP_BANK_DOWN_Q8:
+      bank_down<i8>(
+        ptr(c, 0),
+        int(c, 1),
+        ptr(c, 2),
+        int(c, 3),
+        ptr(c, 4),
+        int(c, 5),
+        int(c, 6),
+        int(c, 7),
         tid,
         threads,
       );

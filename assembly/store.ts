@@ -31,13 +31,12 @@ export function store_tiles(
   mode: i32,
   bias: usize,
   biasStep: usize,
-  scale: f32,
 ): void {
   const out1 = out + outStep;
   const out2 = out1 + outStep;
   const out3 = out2 + outStep;
   // The rule, and all of a bank's B, whose products are little but edges: one branch.
-  if (nRows >= 8 && mode !== ADD && scale === 1 && !bias) {
+  if (nRows >= 8 && mode !== ADD && !bias) {
     v128.store(out, low0);
     v128.store(out, high0, 16);
     v128.store(out1, low1);
@@ -48,10 +47,10 @@ export function store_tiles(
     v128.store(out3, high3, 16);
     return;
   }
-  store_tile(out, low0, high0, nRows, mode, bias, scale);
-  store_tile(out1, low1, high1, nRows, mode, bias ? bias + biasStep : 0, scale);
-  store_tile(out2, low2, high2, nRows, mode, bias ? bias + 2 * biasStep : 0, scale);
-  store_tile(out3, low3, high3, nRows, mode, bias ? bias + 3 * biasStep : 0, scale);
+  store_tile(out, low0, high0, nRows, mode, bias);
+  store_tile(out1, low1, high1, nRows, mode, bias ? bias + biasStep : 0);
+  store_tile(out2, low2, high2, nRows, mode, bias ? bias + 2 * biasStep : 0);
+  store_tile(out3, low3, high3, nRows, mode, bias ? bias + 3 * biasStep : 0);
 }
 
 /** Stores the rows of a tile that exist. */
@@ -62,22 +61,14 @@ export function store_tile(
   nRows: i32,
   mode: i32,
   bias: usize,
-  scale: f32,
 ): void {
-  store_rows(out, low, nRows, mode, bias, scale);
-  if (nRows > 4) store_rows(out + 16, high, nRows - 4, mode, bias ? bias + 16 : 0, scale);
+  store_rows(out, low, nRows, mode, bias);
+  if (nRows > 4) store_rows(out + 16, high, nRows - 4, mode, bias ? bias + 16 : 0);
 }
 
-/** out = [out +] (scale · acc [+ bias]). nRows: how many of the four lanes exist. bias may be 0 (none). */
-export function store_rows(
-  out: usize,
-  acc: v128,
-  nRows: i32,
-  mode: i32,
-  bias: usize,
-  scale: f32,
-): void {
-  let value = scale === 1 ? acc : f32x4.mul(acc, f32x4.splat(scale));
+/** out = [out +] (acc [+ bias]). nRows: how many of the four lanes exist. bias may be 0 (none). */
+export function store_rows(out: usize, acc: v128, nRows: i32, mode: i32, bias: usize): void {
+  let value = acc;
   if (bias) value = f32x4.add(value, load_rows(bias, nRows));
   if (mode === ADD) value = f32x4.add(load_rows(out, nRows), value);
   put_rows(out, value, nRows);

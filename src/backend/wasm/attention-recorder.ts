@@ -5,6 +5,7 @@ import type { Span, Tensor } from "../backend.ts";
 import { type CommandList, Op } from "./commands.ts";
 import type { HandleRegistry } from "./handles.ts";
 import { KEY_BLOCK } from "./layout.ts";
+import type { Recorder } from "./recorder.ts";
 import type { Scratch } from "./scratch.ts";
 
 /** Units of work per thread from which on keys are not dealt out. */
@@ -16,7 +17,7 @@ export class AttentionRecorder {
   readonly #commands: CommandList;
   readonly #threads: number;
 
-  constructor(handles: HandleRegistry, scratch: Scratch, commands: CommandList, threads: number) {
+  constructor({ handles, scratch, commands, threads }: Recorder) {
     this.#handles = handles;
     this.#scratch = scratch;
     this.#commands = commands;

@@ -1,4 +1,4 @@
-// A list of commands in wasm memory, as assembly/run.ts reads it: 16 words each.
+// A list of commands in wasm memory, as assembly/run.ts reads it: 16 words each; and tables that commands refer to.
 import type { Arena } from "./arena.ts";
 
 /** Operation codes of assembly/run.ts. */
@@ -23,14 +23,17 @@ export const Op = {
   attentionBackward: 26,
   siluMulBackward: 27,
   packWeights: { f32: 28, q8: 29, q4: 30 },
+  bankDown: { f32: 31, q8: 32 },
 } as const;
 
 /** How `linear` stores (assembly/layout.ts). */
 export const Mode = { store: 0, add: 1, continue: 2 } as const;
 
-const WORDS = 16;
+/** Of a command. */
+export const WORDS = 16;
 /** Enough for a 32-layer decoder with a dozen adapters; a longer list is run in parts. */
 const CAPACITY = 8192;
+const DATA_WORDS = 1 << 15;
 
 export class CommandList {
   readonly offset: number;
@@ -39,12 +42,17 @@ export class CommandList {
   #count = 0;
   /** Word index of the last command. */
   #last = 0;
+  #data: number;
+  #dataWords = DATA_WORDS;
+  #dataUsed = 0;
+  #runs = 0;
 
   /** @param run runs and clears the list; called when it is full */
   constructor(arena: Arena, run: () => void) {
     this.#arena = arena;
     this.#run = run;
     this.offset = arena.allocate(CAPACITY * WORDS * 4);
+    this.#data = arena.allocate(DATA_WORDS * 4);
   }
 
   get count(): number {
@@ -53,6 +61,27 @@ export class CommandList {
 
   clear(): void {
     this.#count = 0;
+    this.#dataUsed = 0;
+    this.#runs++;
+  }
+
+  /**
+   * Room for the table of the next commands, which the caller fills now: an address. The commands before may run; the table
+   * lives until the next ones do.
+   */
+  table(words: number, commands = 1): number {
+    if (this.#count + commands > CAPACITY || this.#dataUsed + words > this.#dataWords) {
+      this.#run();
+      this.#dataUsed = 0;
+    }
+    if (words > this.#dataWords) {
+      this.#arena.free(this.#data);
+      this.#data = this.#arena.allocate(words * 4);
+      this.#dataWords = words;
+    }
+    const offset = this.#data + this.#dataUsed * 4;
+    this.#dataUsed += words;
+    return offset;
   }
 
   /**
@@ -104,6 +133,31 @@ export class CommandList {
   /** Says that the next command does not depend on the last one: threads need not meet between them. */
   joinNext(): void {
     this.#arena.i32[this.#last + 1] = 1;
+  }
+
+  /** Counts how often the list was run: places in it are good for as long as this stays. */
+  get runs(): number {
+    return this.#runs;
+  }
+
+  /** Where the next table would begin: a word index. */
+  get nextTable(): number {
+    return this.#data / 4 + this.#dataUsed;
+  }
+
+  /** The words of all commands from the one at `index` on. */
+  wordsFrom(index: number): Int32Array {
+    const start = this.offset / 4;
+    return this.#arena.i32.slice(start + index * WORDS, start + this.#count * WORDS);
+  }
+
+  /** Appends commands that `wordsFrom` gave, after `table` made room for them. @returns the word index of the first */
+  append(words: Int32Array): number {
+    const word = this.offset / 4 + this.#count * WORDS;
+    this.#arena.i32.set(words, word);
+    this.#count += words.length / WORDS;
+    this.#last = word + words.length - WORDS;
+    return word;
   }
 
   /** Takes `joinNext` back, at the end of a group. */

@@ -5,11 +5,17 @@ export class Scratch {
   readonly #arena: Arena;
   readonly #run: () => void;
   readonly #spans: Map<string, { offset: number; nBytes: number }> = new Map();
+  #moves = 0;
 
   /** @param run runs the recorded commands; called before memory that they may use moves or is written from outside */
   constructor(arena: Arena, run: () => void) {
     this.#arena = arena;
     this.#run = run;
+  }
+
+  /** Counts what was moved: addresses are good for as long as this stays. */
+  get moves(): number {
+    return this.#moves;
   }
 
   /** @param fresh the caller writes it now, not by a command: commands that read it run first */
@@ -21,6 +27,7 @@ export class Scratch {
       this.#run();
       this.#spans.delete(name);
       this.#arena.free(span.offset);
+      this.#moves++;
     }
     const offset = this.#arena.allocate(nBytes);
     this.#spans.set(name, { offset, nBytes });

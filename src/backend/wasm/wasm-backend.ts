@@ -36,9 +36,10 @@ import {
 import { CONTROL_BYTES, type Kernels } from "./kernels.ts";
 import { KEY_BLOCK, packedBytes } from "./layout.ts";
 import { LinearRecorder } from "./linear-recorder.ts";
+import type { Recorder } from "./recorder.ts";
 import { Scratch } from "./scratch.ts";
 import type { ThreadPool } from "./thread-pool.ts";
-import { type Recorder, recordRope, WasmGradients } from "./wasm-gradients.ts";
+import { recordRope, WasmGradients } from "./wasm-gradients.ts";
 import { WasmPacking } from "./wasm-packing.ts";
 import { WeightLoader } from "./weight-loader.ts";
 
@@ -85,13 +86,6 @@ export class WasmBackend implements Backend {
     this.#commands = new CommandList(this.#arena, () => this.#run());
     this.#loader = new WeightLoader(this.#arena, this.#commands, threads, () => this.#run());
     this.#scratch = new Scratch(this.#arena, () => this.#run());
-    this.#linear = new LinearRecorder(
-      this.#handles,
-      this.#scratch,
-      this.#commands,
-      build.startsWith("relaxed"),
-    );
-    this.#attention = new AttentionRecorder(this.#handles, this.#scratch, this.#commands, threads);
     this.#recorder = {
       arena: this.#arena,
       handles: this.#handles,
@@ -100,6 +94,8 @@ export class WasmBackend implements Backend {
       threads,
       run: () => this.#run(),
     };
+    this.#linear = new LinearRecorder(this.#recorder, build.startsWith("relaxed"));
+    this.#attention = new AttentionRecorder(this.#recorder);
     this.gradients = new WasmGradients(this.#recorder);
     this.packing = new WasmPacking(
       this.#arena,

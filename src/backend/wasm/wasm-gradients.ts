@@ -2,22 +2,10 @@
 // assembly/linear-backward.ts, attention-backward.ts and backward.ts.
 import type { Rope, Tensor, Vector, WeightType } from "../backend.ts";
 import type { Gradients, LinearGradient } from "../gradients.ts";
-import type { Arena } from "./arena.ts";
 import { requireBeside, requireRoom } from "./checks.ts";
-import { type CommandList, Mode, Op } from "./commands.ts";
-import type { HandleRegistry, WasmMatrix, WasmSegment } from "./handles.ts";
-import type { Scratch } from "./scratch.ts";
-
-/** What the backend shares with its backward half. */
-export interface Recorder {
-  readonly arena: Arena;
-  readonly handles: HandleRegistry;
-  readonly scratch: Scratch;
-  readonly commands: CommandList;
-  readonly threads: number;
-  /** Runs what is recorded. */
-  readonly run: () => void;
-}
+import { Mode, Op } from "./commands.ts";
+import type { WasmMatrix, WasmSegment } from "./handles.ts";
+import type { Recorder } from "./recorder.ts";
 
 /** Codes of weight types in assembly/linear-backward.ts. */
 const TYPES: Record<WeightType, number> = { f32: 0, q8: 1, q4: 2 };

@@ -1,0 +1,60 @@
+// The tiles of a product, whatever the type of weight; the arithmetic is in linear-<type>.ts.
+import * as f32_kernels from "./linear-f32";
+import * as q4_kernels from "./linear-q4";
+import * as q4_relaxed_kernels from "./linear-q4-relaxed";
+import * as q8_kernels from "./linear-q8";
+
+/** 8 rows × 4 tokens. nRows: how many of the rows exist. */
+export function tile_8x4<W>(
+  out: usize,
+  outStride: i32,
+  w: usize,
+  x: usize,
+  cols: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+): void {
+  if (isFloat<W>()) f32_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
+  else if (isSigned<W>()) q8_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
+  else if (ASC_FEATURE_RELAXED_SIMD) {
+    q4_relaxed_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
+  } else q4_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
+}
+
+/** Four tiles of 8 rows × 1 token, `outStep` bytes apart in out and bias: four streams through memory. */
+export function tile_32x1<W>(
+  out: usize,
+  outStep: usize,
+  w: usize,
+  w1: usize,
+  w2: usize,
+  w3: usize,
+  x: usize,
+  cols: i32,
+  bias: usize,
+  mode: i32,
+): void {
+  if (isFloat<W>()) f32_kernels.tile_32x1(out, outStep, w, w1, w2, w3, x, cols, bias, mode);
+  else if (isSigned<W>()) q8_kernels.tile_32x1(out, outStep, w, w1, w2, w3, x, cols, bias, mode);
+  else if (ASC_FEATURE_RELAXED_SIMD) {
+    q4_relaxed_kernels.tile_32x1(out, outStep, w, w1, w2, w3, x, cols, bias, mode);
+  } else q4_kernels.tile_32x1(out, outStep, w, w1, w2, w3, x, cols, bias, mode);
+}
+
+/** 8 rows × 1 token. */
+export function tile_8x1<W>(
+  out: usize,
+  w: usize,
+  x: usize,
+  cols: i32,
+  nRows: i32,
+  bias: usize,
+  mode: i32,
+): void {
+  if (isFloat<W>()) f32_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);
+  else if (isSigned<W>()) q8_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);
+  else if (ASC_FEATURE_RELAXED_SIMD) {
+    q4_relaxed_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);
+  } else q4_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);
+}

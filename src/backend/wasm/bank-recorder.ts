@@ -1,0 +1,353 @@
+// Records the products of banks beside a call of `linear`: which segments take part in which rows, and where their h lies.
+//
+// Where m is given per row, all rows go together as long as every segment takes part in all rows or none, as blends of the same
+// adapters do. Otherwise the rows fall into *groups* in which every segment has one m, and a group goes through the bank as a
+// call of its own would. Either way a row gets the bits that it gets alone.
+import type { LinearOutput, Tensor, WeightType } from "../backend.ts";
+import type { Arena } from "./arena.ts";
+import { requireBeside } from "./checks.ts";
+import { type CommandList, Mode, Op, WORDS } from "./commands.ts";
+import { type HandleRegistry, segmentType, type WasmSegment } from "./handles.ts";
+import { align, type PanelType, panelBytes } from "./layout.ts";
+import type { Tables } from "./linear-recording.ts";
+import type { Recorder } from "./recorder.ts";
+import type { Scratch } from "./scratch.ts";
+
+/** Packed activations of a call: rows from `row` on lie at offset + row × tokenBytes. */
+export interface Panels {
+  offset: number;
+  tokenBytes: number;
+  /** Packed by the call at hand. */
+  ready: boolean;
+}
+
+/** Rows that go through the bank together, and the segments that they take: a part of the recorder's list. */
+export interface Group {
+  row: number;
+  n: number;
+  first: number;
+  end: number;
+  /** h of all segments side by side [n, hStride] f32; segments begin at multiples of 8 */
+  h: number;
+  hStride: number;
+}
+
+/** A segment with m ≠ 0 on its way through the bank. */
+interface ActiveSegment {
+  segment: WasmSegment;
+  m: number | ArrayLike<number>;
+  out: Tensor;
+  /** Its column of the group's h. */
+  column: number;
+  packed: number;
+}
+
+/** Words of an entry of the table of `bank_down`. */
+const ENTRY_WORDS = 3;
+
+/** Types in which segments are held. */
+export const BANK_TYPES = ["f32", "q8"] as const;
+type BankType = (typeof BANK_TYPES)[number];
+
+/** Lists and records live as long as the recorder: a decoder calls it a hundred times per token. */
+export class BankRecorder {
+  readonly #arena: Arena;
+  readonly #handles: HandleRegistry;
+  readonly #scratch: Scratch;
+  readonly #commands: CommandList;
+  readonly #groups: Group[] = [];
+  #nGroups = 0;
+  readonly #segments: ActiveSegment[] = [];
+  #active = 0;
+
+  constructor({ arena, handles, scratch, commands }: Recorder) {
+    this.#arena = arena;
+    this.#handles = handles;
+    this.#scratch = scratch;
+    this.#commands = commands;
+  }
+
+  get isEmpty(): boolean {
+    return this.#active === 0;
+  }
+
+  /** Rows that form no panel of 4 are packed one by one: then a group lies in the panels of all rows as in its own. */
+  needsOwnPanels(n: number): boolean {
+    return this.#nGroups > 1 && n >= 4;
+  }
+
+  get groupCount(): number {
+    return this.#nGroups;
+  }
+
+  group(index: number): Group {
+    return this.#groups[index] as Group;
+  }
+
+  /** Finds the segments with m ≠ 0, and places for what becomes of them. */
+  place(outputs: readonly LinearOutput[], n: number): void {
+    this.#nGroups = 0;
+    this.#active = 0;
+    const joined = this.#canJoin(outputs, n);
+    let row = 0;
+    for (let end = 1; end <= n; end++) {
+      if (end < n && (joined || !changesAt(outputs, end))) continue;
+      this.#placeGroup(outputs, row, end - row, joined);
+      row = end;
+    }
+    if (this.#active > 0) this.#placeMemory();
+  }
+
+  /** Whether what was recorded depends on m by the tables alone, and by one of them. */
+  get canReplay(): boolean {
+    for (let i = 0; i < this.#active; i++) {
+      const { a, bias } = this.#segment(i).segment;
+      if (bias !== undefined || a.type !== this.#segment(0).segment.a.type) return false;
+    }
+    return true;
+  }
+
+  /** The tables from a word on, and where commands for one row refer to them (linear-recording.ts). */
+  describeTables(tableWord: number, commands: Int32Array): Tables {
+    const { nextTable } = this.#commands;
+    const tableWords: number[] = [];
+    for (let word = 0; word < commands.length; word += WORDS) {
+      const op = commands[word];
+      if (op === Op.bankDown.f32 || op === Op.bankDown.q8) tableWords.push(word + 4);
+    }
+    const numberWords = Array.from(
+      { length: this.#active },
+      (_, i) => nextTable - tableWord - this.#active + i,
+    );
+    return {
+      tableWord,
+      tableWords,
+      numberWords,
+      table: this.#arena.i32.slice(tableWord, nextTable),
+    };
+  }
+
+  /** Whether a segment of this type takes part. */
+  uses(type: BankType): boolean {
+    for (let i = 0; i < this.#active; i++)
+      if (this.#segment(i).segment.a.type === type) return true;
+    return false;
+  }
+
+  /** h = m (A x), for the segments of a type. Threads need not meet after it. */
+  recordDown(type: BankType, { offset, tokenBytes }: Panels): void {
+    for (let i = 0; i < this.#nGroups; i++) {
+      const group = this.group(i);
+      const { row, n, first, end, h, hStride } = group;
+      let tiles = 0;
+      let numbers = 0;
+      let cols = 0;
+      let column = -1;
+      for (let j = first; j < end; j++) {
+        const active = this.#segment(j);
+        if (active.segment.a.type !== type) continue;
+        if (column < 0) column = active.column;
+        cols = active.segment.cols;
+        tiles += Math.ceil(active.segment.rank / 8);
+        numbers += typeof active.m === "number" ? 1 : n;
+      }
+      if (tiles === 0) continue;
+      const table = this.#commands.table(tiles * ENTRY_WORDS + numbers);
+      this.#fillTable(group, type, table, table + tiles * ENTRY_WORDS * 4);
+      this.#commands.push(
+        Op.bankDown[type],
+        h + column * 4,
+        hStride,
+        table,
+        tiles,
+        offset + row * tokenBytes,
+        tokenBytes,
+        n,
+        cols,
+      );
+      this.#commands.joinNext();
+    }
+  }
+
+  #fillTable({ row, n, first, end }: Group, type: BankType, table: number, numbers: number): void {
+    const { i32, f32 } = this.#arena;
+    let word = table / 4;
+    let at = numbers / 4;
+    for (let j = first; j < end; j++) {
+      const { segment, m } = this.#segment(j);
+      if (segment.a.type !== type) continue;
+      const { offset, rows, nBytes } = segment.a;
+      const tiles = Math.ceil(rows / 8);
+      const tileBytes = nBytes / tiles;
+      const step = typeof m === "number" ? 0 : 4;
+      for (let tile = 0; tile < tiles; tile++) {
+        i32[word++] = offset + tile * tileBytes;
+        i32[word++] = at * 4 - table;
+        i32[word++] = step;
+      }
+      if (typeof m === "number") f32[at++] = m;
+      else for (let t = 0; t < n; t++) f32[at++] = m[row + t] as number;
+    }
+  }
+
+  /** Packs every h for its product. Threads need not meet after it. */
+  recordPack(): void {
+    for (let i = 0; i < this.#nGroups; i++) {
+      const { n, first, end, h, hStride } = this.group(i);
+      for (let j = first; j < end; j++) {
+        const { segment, packed, column } = this.#segment(j);
+        const type = hPanels(segment.b.type);
+        if (isReadInPlace(type, n)) continue;
+        const { rank } = segment;
+        this.#commands.push(Op.pack[type], packed, h + column * 4, hStride, n, rank);
+        this.#commands.joinNext();
+      }
+    }
+  }
+
+  /** out += B h, segment by segment. Products into one group of one output are split over threads alike: none waits for another's. */
+  recordUp(): void {
+    const commands = this.#commands;
+    for (let i = 0; i < this.#nGroups; i++) {
+      const { row, n, first, end, h, hStride } = this.group(i);
+      for (let j = first; j < end; j++) {
+        const { segment, m, out, packed, column } = this.#segment(j);
+        const { b, bias, rank, rows } = segment;
+        const type = hPanels(b.type);
+        const inPlace = isReadInPlace(type, n);
+        const x = inPlace ? h + column * 4 : packed;
+        const tokenBytes = inPlace ? hStride * 4 : panelBytes(type, rank);
+        const to = this.#handles.get(out).offset + row * out.cols * 4;
+        commands.push(
+          Op.linear[b.type],
+          to,
+          out.cols,
+          b.offset,
+          x,
+          tokenBytes,
+          n,
+          rows,
+          rank,
+          0,
+          Mode.continue,
+        );
+        commands.joinNext();
+        if (bias === undefined) continue;
+        commands.meet();
+        commands.push(Op.addBias, to, out.cols, bias.offset, n, rows);
+        commands.float(5, m as number); // segments with a bias are not joined
+      }
+    }
+  }
+
+  /** Whether every segment takes part in all rows or none, and none adds m × bias. */
+  #canJoin(outputs: readonly LinearOutput[], n: number): boolean {
+    for (const { bank } of outputs) {
+      for (const { segment, m } of bank) {
+        if (typeof m === "number") continue;
+        requireNumbers(m, n);
+        if (isMixed(m, n) || this.#handles.get(segment).bias !== undefined) return false;
+      }
+    }
+    return true;
+  }
+
+  #placeGroup(outputs: readonly LinearOutput[], row: number, n: number, joined: boolean): void {
+    const first = this.#active;
+    let column = 0;
+    for (const type of BANK_TYPES) {
+      for (const { out, weight, bank } of outputs) {
+        if (segmentType(weight.type) !== type) continue;
+        for (const { segment: handle, m } of bank) {
+          const atRow = typeof m === "number" ? m : (m[row] as number);
+          if (atRow === 0) continue;
+          const segment = this.#handles.get(handle);
+          requireBeside(segment, weight);
+          this.#activate(segment, joined ? m : atRow, out, column);
+          column += align(segment.rank, 8);
+        }
+      }
+    }
+    const group = this.#groups[this.#nGroups++];
+    const end = this.#active;
+    if (group === undefined) {
+      this.#groups.push({ row, n, first, end, h: 0, hStride: column });
+      return;
+    }
+    group.row = row;
+    group.n = n;
+    group.first = first;
+    group.end = end;
+    group.hStride = column;
+  }
+
+  #activate(
+    segment: WasmSegment,
+    m: number | ArrayLike<number>,
+    out: Tensor,
+    column: number,
+  ): void {
+    const place = this.#segments[this.#active++];
+    if (place === undefined) {
+      this.#segments.push({ segment, m, out, column, packed: 0 });
+      return;
+    }
+    place.segment = segment;
+    place.m = m;
+    place.out = out;
+    place.column = column;
+  }
+
+  /** Room for every group's h, and for h packed. */
+  #placeMemory(): void {
+    let hBytes = 0;
+    let packedBytes = 0;
+    for (let i = 0; i < this.#nGroups; i++) {
+      const group = this.group(i);
+      group.h = hBytes;
+      hBytes += align(group.n * group.hStride * 4, 16);
+      for (let j = group.first; j < group.end; j++) {
+        const active = this.#segment(j);
+        const { rank, b } = active.segment;
+        active.packed = packedBytes;
+        packedBytes += align(group.n * panelBytes(hPanels(b.type), rank), 16);
+      }
+    }
+    const h = this.#scratch.get("h", hBytes);
+    const packed = this.#scratch.get("packed h", packedBytes);
+    for (let i = 0; i < this.#nGroups; i++) this.group(i).h += h;
+    for (let i = 0; i < this.#active; i++) this.#segment(i).packed += packed;
+  }
+
+  #segment(index: number): ActiveSegment {
+    return this.#segments[index] as ActiveSegment;
+  }
+}
+
+/** Panels of what an f32 or q8 matrix is multiplied with. */
+function hPanels(type: WeightType): PanelType {
+  return type === "f32" ? "f32" : "i16";
+}
+
+/** f32 rows that form no panel of 4 are read where they lie. */
+export function isReadInPlace(type: PanelType, n: number): boolean {
+  return type === "f32" && n < 4;
+}
+
+/** Whether any segment's m at row `row` differs from the row before. */
+function changesAt(outputs: readonly LinearOutput[], row: number): boolean {
+  for (const { bank } of outputs) {
+    for (const { m } of bank) if (typeof m !== "number" && m[row] !== m[row - 1]) return true;
+  }
+  return false;
+}
+
+/** Whether some but not all of the first n numbers are 0. */
+function isMixed(m: ArrayLike<number>, n: number): boolean {
+  for (let i = 1; i < n; i++) if ((m[i] === 0) !== (m[0] === 0)) return true;
+  return false;
+}
+
+function requireNumbers(m: ArrayLike<number>, n: number): void {
+  if (m.length < n) throw new Error(`m has ${m.length} numbers for ${n} rows`);
+}
