@@ -4,9 +4,12 @@ import { build } from "vite";
 
 const path = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
 
-/** @returns folder with program.js */
-export async function bundleProgram(): Promise<string> {
-  const outDir = path("../../build/webgpu");
+/**
+ * @param name of a folder that no other test uses
+ * @returns folder with program.js
+ */
+export async function bundleProgram(name: string): Promise<string> {
+  const outDir = path(`../../build/${name}`);
   await build({
     root: path("."),
     configFile: false,

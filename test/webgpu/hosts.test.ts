@@ -22,7 +22,7 @@ const run = promisify(execFile);
 
 let program: string;
 beforeAll(async () => {
-  program = await bundleProgram();
+  program = await bundleProgram("webgpu");
 });
 
 interface Host {
