@@ -2,23 +2,21 @@
 import { loadModel, openHubCache } from "/dist/tureen.js";
 import { createTureenWorker } from "/dist/worker-client.js";
 
+let worker;
+
 globalThis.load = async ({ worker: inWorker, ...options }) => {
   const warnings = [];
   const onWarning = ({ message }) => void warnings.push(message);
-  const worker = inWorker ? createTureenWorker() : undefined;
+  if (inWorker) worker ??= createTureenWorker();
   const host = worker ?? { loadModel, openHubCache };
-  try {
-    const model = await host.loadModel("kitchen/base", { ...options, backend: "wasm", onWarning });
-    const values = await model.logits([1, 5, 99, 200, 17], { all: true });
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", values));
-    const { threads } = (await model.info).backend;
-    await model.dispose();
-    const repos = await (await host.openHubCache()).list();
-    const { packedBytes } = repos.find(({ repo }) => repo === "kitchen/base");
-    return { logits: digest.join(), threads, warnings, packedBytes };
-  } finally {
-    worker?.terminate();
-  }
+  const model = await host.loadModel("kitchen/base", { ...options, backend: "wasm", onWarning });
+  const values = await model.logits([1, 5, 99, 200, 17], { all: true });
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", values));
+  const { threads } = (await model.info).backend;
+  await model.dispose();
+  const repos = await (await host.openHubCache()).list();
+  const { packedBytes } = repos.find(({ repo }) => repo === "kitchen/base");
+  return { logits: digest.join(), threads, warnings, packedBytes };
 };
 
 globalThis.clear = async () => (await openHubCache()).remove("kitchen/base");
