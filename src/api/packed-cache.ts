@@ -45,9 +45,11 @@ export async function loadThroughCache(
     const message = `packed weights are not kept: ${found}`;
     parts.onWarning?.({ code: "CACHE_UNAVAILABLE", message });
   };
-  const place = await findPlace(parts);
-  if (typeof place === "string") {
-    if (parts.isAsked) warn(place);
+  let place: Place;
+  try {
+    place = await findPlace(parts);
+  } catch (cause) {
+    if (parts.isAsked) warn(cause);
     return load();
   }
   const { store, name, content } = place;
@@ -59,7 +61,8 @@ export async function loadThroughCache(
       if (!(error instanceof PackedUnreadable)) throw error;
     }
   }
-  if (reader === undefined && !(await hasRoom(place, parts.hub?.cacheLimit))) return load();
+  const isRoomy = reader !== undefined || (await hasRoom(place, parts.hub?.cacheLimit));
+  if (!isRoomy) return load();
   const writer = await PackedWriter.create(store, name, content);
   try {
     const weights = await load({ write: (bytes) => writer.write(bytes) });
@@ -78,19 +81,19 @@ interface Place {
   readonly content: PackedContent;
 }
 
-/** @returns why there is none, if there is none */
-async function findPlace(parts: PackedCacheParts): Promise<Place | string> {
+/** @throws Error that says why there is none */
+async function findPlace(parts: PackedCacheParts): Promise<Place> {
   const { files, checkpoint, tensors, backend, quantize, hub = {} } = parts;
   const { packing } = backend;
-  if (packing === undefined) return `the ${backend.name} backend packs them anew`;
+  if (packing === undefined) throw new Error(`the ${backend.name} backend packs them anew`);
   const { identity } = checkpoint;
   const { origin } = files;
   if (origin === undefined || identity === undefined) {
-    return "nothing tells whether their files have changed";
+    throw new Error("nothing tells whether their files have changed");
   }
   const cache = origin.cache ?? (await chooseCache(hub));
   const store = cache?.packed;
-  if (cache === undefined || store === undefined) return "there is no cache";
+  if (cache === undefined || store === undefined) throw new Error("there is no cache");
   const nBytes = tensors.reduce((sum, { shape }) => {
     const [rows, cols] = shape as [number, number?];
     return sum + (cols === undefined ? 4 * rows : packing.nBytes(quantize, rows, cols));
@@ -120,6 +123,7 @@ async function chooseCache({ cache = "auto", cacheDir, keep }: HubOptions) {
 /** Nothing is removed for what can be made anew. */
 async function hasRoom({ cache, content }: Place, limit: number | undefined): Promise<boolean> {
   if (limit === undefined) return true;
-  const repos = await cache.list();
+  const repos = await cache.list().catch(() => undefined);
+  if (repos === undefined) return false;
   return repos.reduce((sum, { nBytes }) => sum + nBytes, content.nBytes) <= limit;
 }

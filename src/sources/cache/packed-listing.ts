@@ -23,8 +23,10 @@ async function listCopies({ packed: store, name: cache }: Keeper): Promise<Store
     for (const key of keys) {
       if (key.startsWith(`${folder}/`)) nBytes += (await store!.get(key))?.size ?? 0;
     }
-    const name = parseName(await readText(store!, `${folder}/about`));
-    const lastUsed = Number(await readText(store!, `${folder}/used`)) || 0;
+    // Another program may be removing it.
+    const read = (key: string) => readText(store!, `${folder}/${key}`).catch(() => undefined);
+    const name = parseName(await read("about"));
+    const lastUsed = Number(await read("used")) || 0;
     if ((name.cache ?? cache) === cache) copies.push({ folder, name, nBytes, lastUsed });
   }
   return copies;
