@@ -1,5 +1,5 @@
 // A loaded model and everything one does with it: adapters, soups, text, logits, folding. Holds the parts together and says
-// who owns what; the work is theirs. Merging and learning are loaded when they are asked for.
+// who owns what; the work is theirs. Merging, learning and writing are loaded when they are asked for.
 import type { Backend } from "../backend/backend.ts";
 import { TureenError } from "../errors.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
@@ -13,7 +13,7 @@ import type { Decoder } from "../model/decoder.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
 import type { DecoderWeights } from "../model/weights.ts";
 import { checkFoldable, foldedSource, readFoldParts } from "../soup/fold.ts";
-import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
+import type { FoldModelOptions } from "../soup/fold-model.ts";
 import { fingerprintBase } from "../soup/identity.ts";
 import { type LoadSoupOptions, loadRecipe } from "../soup/load-recipe.ts";
 import { LoadedAdapters } from "../soup/loaded-adapters.ts";
@@ -346,7 +346,9 @@ export class Model {
     const { tieWordEmbeddings } = this.config;
     const live = this.#toSoup(soup) ?? new Soup(this.#adapters);
     const changed = checkFoldable(live, this.#adapters.linears.keys(), tieWordEmbeddings);
-    await writeFoldedModel(files, checkpoint, changed, await openFileSink(target), options);
+    const sink = await openFileSink(target);
+    const { writeFoldedModel } = await import("../soup/fold-model.ts");
+    await writeFoldedModel(files, checkpoint, changed, sink, options);
   }
 
   /** Ends running generations with `DISPOSED` and releases all memory, threads and files. */

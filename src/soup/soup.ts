@@ -2,7 +2,6 @@
 // of the network. What is computed under a soup goes through `BankState`, which copies its numbers.
 import { TureenError } from "../errors.ts";
 import { type FileSink, once, openFileSink } from "../sources/sink.ts";
-import { writeCatAdapter } from "./cat.ts";
 import type { LoadedAdapter, LoadedAdapters, LoadedModule } from "./loaded-adapters.ts";
 import { type SoupRecipe, serializeRecipe } from "./recipe.ts";
 import { checkWeight, expandWeight, type SoupWeight, type SoupWeights } from "./weights.ts";
@@ -139,7 +138,10 @@ export class Soup {
       });
     }
     const sink = await openFileSink(target);
-    if (format === "peft") return writeCatAdapter(this, this.#adapters, sink);
+    if (format === "peft") {
+      const { writeCatAdapter } = await import("./cat.ts");
+      return writeCatAdapter(this, this.#adapters, sink);
+    }
     const text = serializeRecipe(await this.toRecipe());
     await sink.write("soup.json", once(new TextEncoder().encode(text)));
   }
