@@ -95,3 +95,22 @@ export function panel_token(panel: i32, n: i32): i32 {
 export function split(units: i32, tid: i32, threads: i32): i32 {
   return i32((i64(units) * tid) / threads);
 }
+
+// A part of a product: weights and what they are multiplied with. Four 32-bit values: the address of the packed weights, that of
+// the packed activations, their bytes per token, and columns.
+
+export const PART_BYTES: usize = 16;
+
+export function part_columns(part: usize): i32 {
+  return load<i32>(part, 12);
+}
+
+/** The weights of a tile. */
+export function part_tile<W>(part: usize, tile: i32): usize {
+  return load<usize>(part) + usize(tile) * tile_bytes<W>(part_columns(part));
+}
+
+/** The activations from a token on. */
+export function part_token(part: usize, token: i32): usize {
+  return load<usize>(part, 4) + usize(token) * load<usize>(part, 8);
+}

@@ -1,18 +1,19 @@
 // y = W x for f32 weights: y[t][r] = Σ_k W[r][k] x[t][k], in f32: blocks of 64 columns are summed with k ascending, and their
 // sums added in order, so every tiling gives the same bits. The blocks keep rounding errors of long rows small.
-import { tile_bytes } from "./layout";
+import { PART_BYTES, part_columns, part_tile, part_token, tile_bytes } from "./layout";
 import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
 /** Columns that are summed before they join the total. */
 const BLOCK: i32 = 64;
 
-/** 8 rows × 4 tokens. */
+/** 8 rows × 4 tokens, all parts (tiles.ts) in one pass over out. */
 export function tile_8x4(
   out: usize,
   outStride: i32,
-  w: usize,
-  x: usize,
-  cols: i32,
+  parts: usize,
+  partsEnd: usize,
+  tile: i32,
+  token: i32,
   nRows: i32,
   bias: usize,
   mode: i32,
@@ -29,40 +30,45 @@ export function tile_8x4(
   let high1 = start_high(out1, nRows, mode);
   let high2 = start_high(out2, nRows, mode);
   let high3 = start_high(out3, nRows, mode);
-  for (const end = w + tile_bytes<f32>(cols); w < end; ) {
-    let a0 = f32x4.splat(0);
-    let a1 = f32x4.splat(0);
-    let a2 = f32x4.splat(0);
-    let a3 = f32x4.splat(0);
-    let b0 = f32x4.splat(0);
-    let b1 = f32x4.splat(0);
-    let b2 = f32x4.splat(0);
-    let b3 = f32x4.splat(0);
-    for (const blockEnd = min(w + (BLOCK << 5), end); w < blockEnd; w += 32) {
-      const wa = v128.load(w);
-      const wb = v128.load(w, 16);
-      const x0 = v128.load_splat<f32>(x);
-      a0 = f32x4.add(a0, f32x4.mul(wa, x0));
-      b0 = f32x4.add(b0, f32x4.mul(wb, x0));
-      const x1 = v128.load_splat<f32>(x, 4);
-      a1 = f32x4.add(a1, f32x4.mul(wa, x1));
-      b1 = f32x4.add(b1, f32x4.mul(wb, x1));
-      const x2 = v128.load_splat<f32>(x, 8);
-      a2 = f32x4.add(a2, f32x4.mul(wa, x2));
-      b2 = f32x4.add(b2, f32x4.mul(wb, x2));
-      const x3 = v128.load_splat<f32>(x, 12);
-      a3 = f32x4.add(a3, f32x4.mul(wa, x3));
-      b3 = f32x4.add(b3, f32x4.mul(wb, x3));
-      x += 16;
+  for (let part = parts; part < partsEnd; part += PART_BYTES) {
+    const cols = part_columns(part);
+    let w = part_tile<f32>(part, tile);
+    let x = part_token(part, token);
+    for (const end = w + tile_bytes<f32>(cols); w < end; ) {
+      let a0 = f32x4.splat(0);
+      let a1 = f32x4.splat(0);
+      let a2 = f32x4.splat(0);
+      let a3 = f32x4.splat(0);
+      let b0 = f32x4.splat(0);
+      let b1 = f32x4.splat(0);
+      let b2 = f32x4.splat(0);
+      let b3 = f32x4.splat(0);
+      for (const blockEnd = min(w + (BLOCK << 5), end); w < blockEnd; w += 32) {
+        const wa = v128.load(w);
+        const wb = v128.load(w, 16);
+        const x0 = v128.load_splat<f32>(x);
+        a0 = f32x4.add(a0, f32x4.mul(wa, x0));
+        b0 = f32x4.add(b0, f32x4.mul(wb, x0));
+        const x1 = v128.load_splat<f32>(x, 4);
+        a1 = f32x4.add(a1, f32x4.mul(wa, x1));
+        b1 = f32x4.add(b1, f32x4.mul(wb, x1));
+        const x2 = v128.load_splat<f32>(x, 8);
+        a2 = f32x4.add(a2, f32x4.mul(wa, x2));
+        b2 = f32x4.add(b2, f32x4.mul(wb, x2));
+        const x3 = v128.load_splat<f32>(x, 12);
+        a3 = f32x4.add(a3, f32x4.mul(wa, x3));
+        b3 = f32x4.add(b3, f32x4.mul(wb, x3));
+        x += 16;
+      }
+      low0 = f32x4.add(low0, a0);
+      high0 = f32x4.add(high0, b0);
+      low1 = f32x4.add(low1, a1);
+      high1 = f32x4.add(high1, b1);
+      low2 = f32x4.add(low2, a2);
+      high2 = f32x4.add(high2, b2);
+      low3 = f32x4.add(low3, a3);
+      high3 = f32x4.add(high3, b3);
     }
-    low0 = f32x4.add(low0, a0);
-    high0 = f32x4.add(high0, b0);
-    low1 = f32x4.add(low1, a1);
-    high1 = f32x4.add(high1, b1);
-    low2 = f32x4.add(low2, a2);
-    high2 = f32x4.add(high2, b2);
-    low3 = f32x4.add(low3, a3);
-    high3 = f32x4.add(high3, b3);
   }
   store_tiles(
     out,

@@ -4,16 +4,25 @@
 // int8 weights are widened on load and multiplied with int16 activations (`i32x4.dot_i16x8_s`): a pair of columns of four rows
 // at a time. The relaxed int8 dot would need |x| and x's sign applied to w here (both operands are signed): on x86 that is more
 // instructions than widening.
-import { BLOCK_BYTES_I16, block_count, last_pairs } from "./layout";
+import {
+  BLOCK_BYTES_I16,
+  block_count,
+  last_pairs,
+  PART_BYTES,
+  part_columns,
+  part_tile,
+  part_token,
+} from "./layout";
 import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
-/** 8 rows × 4 tokens. */
+/** 8 rows × 4 tokens, all parts (tiles.ts) in one pass over out. */
 export function tile_8x4(
   out: usize,
   outStride: i32,
-  w: usize,
-  x: usize,
-  cols: i32,
+  parts: usize,
+  partsEnd: usize,
+  tile: i32,
+  token: i32,
   nRows: i32,
   bias: usize,
   mode: i32,
@@ -30,51 +39,56 @@ export function tile_8x4(
   let high1 = start_high(out1, nRows, mode);
   let high2 = start_high(out2, nRows, mode);
   let high3 = start_high(out3, nRows, mode);
-  for (let blocks = block_count(cols); blocks > 0; blocks--) {
-    const scales = w;
-    const pairs = blocks === 1 ? last_pairs(cols) : 16;
-    let a0 = i32x4.splat(0);
-    let a1 = i32x4.splat(0);
-    let a2 = i32x4.splat(0);
-    let a3 = i32x4.splat(0);
-    let b0 = i32x4.splat(0);
-    let b1 = i32x4.splat(0);
-    let b2 = i32x4.splat(0);
-    let b3 = i32x4.splat(0);
-    let xq = x + 32;
-    w += 32;
-    for (const end = w + (usize(pairs) << 4); w < end; w += 16) {
-      const wa = v128.load_ext<i8>(w);
-      const wb = v128.load_ext<i8>(w, 8);
-      const x0 = v128.load_splat<i32>(xq);
-      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(wa, x0));
-      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(wb, x0));
-      const x1 = v128.load_splat<i32>(xq, 4);
-      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(wa, x1));
-      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(wb, x1));
-      const x2 = v128.load_splat<i32>(xq, 8);
-      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(wa, x2));
-      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(wb, x2));
-      const x3 = v128.load_splat<i32>(xq, 12);
-      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(wa, x3));
-      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(wb, x3));
-      xq += 16;
+  for (let part = parts; part < partsEnd; part += PART_BYTES) {
+    const cols = part_columns(part);
+    let w = part_tile<i8>(part, tile);
+    let x = part_token(part, token);
+    for (let blocks = block_count(cols); blocks > 0; blocks--) {
+      const scales = w;
+      const pairs = blocks === 1 ? last_pairs(cols) : 16;
+      let a0 = i32x4.splat(0);
+      let a1 = i32x4.splat(0);
+      let a2 = i32x4.splat(0);
+      let a3 = i32x4.splat(0);
+      let b0 = i32x4.splat(0);
+      let b1 = i32x4.splat(0);
+      let b2 = i32x4.splat(0);
+      let b3 = i32x4.splat(0);
+      let xq = x + 32;
+      w += 32;
+      for (const end = w + (usize(pairs) << 4); w < end; w += 16) {
+        const wa = v128.load_ext<i8>(w);
+        const wb = v128.load_ext<i8>(w, 8);
+        const x0 = v128.load_splat<i32>(xq);
+        a0 = i32x4.add(a0, i32x4.dot_i16x8_s(wa, x0));
+        b0 = i32x4.add(b0, i32x4.dot_i16x8_s(wb, x0));
+        const x1 = v128.load_splat<i32>(xq, 4);
+        a1 = i32x4.add(a1, i32x4.dot_i16x8_s(wa, x1));
+        b1 = i32x4.add(b1, i32x4.dot_i16x8_s(wb, x1));
+        const x2 = v128.load_splat<i32>(xq, 8);
+        a2 = i32x4.add(a2, i32x4.dot_i16x8_s(wa, x2));
+        b2 = i32x4.add(b2, i32x4.dot_i16x8_s(wb, x2));
+        const x3 = v128.load_splat<i32>(xq, 12);
+        a3 = i32x4.add(a3, i32x4.dot_i16x8_s(wa, x3));
+        b3 = i32x4.add(b3, i32x4.dot_i16x8_s(wb, x3));
+        xq += 16;
+      }
+      const da = v128.load(scales);
+      const db = v128.load(scales, 16);
+      const d0 = v128.load_splat<f32>(x);
+      low0 = accumulate(low0, a0, da, d0);
+      high0 = accumulate(high0, b0, db, d0);
+      const d1 = v128.load_splat<f32>(x, 4);
+      low1 = accumulate(low1, a1, da, d1);
+      high1 = accumulate(high1, b1, db, d1);
+      const d2 = v128.load_splat<f32>(x, 8);
+      low2 = accumulate(low2, a2, da, d2);
+      high2 = accumulate(high2, b2, db, d2);
+      const d3 = v128.load_splat<f32>(x, 12);
+      low3 = accumulate(low3, a3, da, d3);
+      high3 = accumulate(high3, b3, db, d3);
+      x += 4 * BLOCK_BYTES_I16;
     }
-    const da = v128.load(scales);
-    const db = v128.load(scales, 16);
-    const d0 = v128.load_splat<f32>(x);
-    low0 = accumulate(low0, a0, da, d0);
-    high0 = accumulate(high0, b0, db, d0);
-    const d1 = v128.load_splat<f32>(x, 4);
-    low1 = accumulate(low1, a1, da, d1);
-    high1 = accumulate(high1, b1, db, d1);
-    const d2 = v128.load_splat<f32>(x, 8);
-    low2 = accumulate(low2, a2, da, d2);
-    high2 = accumulate(high2, b2, db, d2);
-    const d3 = v128.load_splat<f32>(x, 12);
-    low3 = accumulate(low3, a3, da, d3);
-    high3 = accumulate(high3, b3, db, d3);
-    x += 4 * BLOCK_BYTES_I16;
   }
   store_tiles(
     out,

@@ -116,14 +116,12 @@ function execute(c: usize, tid: i32, threads: i32): void {
       linear<f32>(
         ptr(c, 0),
         int(c, 1),
-        ptr(c, 2),
-        ptr(c, 3),
+        parts(c, 2),
+        int(c, 3),
         int(c, 4),
         int(c, 5),
-        int(c, 6),
+        ptr(c, 6),
         int(c, 7),
-        ptr(c, 8),
-        int(c, 9),
         tid,
         threads,
       );
@@ -132,14 +130,12 @@ function execute(c: usize, tid: i32, threads: i32): void {
       linear<i8>(
         ptr(c, 0),
         int(c, 1),
-        ptr(c, 2),
-        ptr(c, 3),
+        parts(c, 2),
+        int(c, 3),
         int(c, 4),
         int(c, 5),
-        int(c, 6),
+        ptr(c, 6),
         int(c, 7),
-        ptr(c, 8),
-        int(c, 9),
         tid,
         threads,
       );
@@ -148,45 +144,21 @@ function execute(c: usize, tid: i32, threads: i32): void {
       linear<u8>(
         ptr(c, 0),
         int(c, 1),
-        ptr(c, 2),
-        ptr(c, 3),
+        parts(c, 2),
+        int(c, 3),
         int(c, 4),
         int(c, 5),
-        int(c, 6),
+        ptr(c, 6),
         int(c, 7),
-        ptr(c, 8),
-        int(c, 9),
         tid,
         threads,
       );
       break;
     case OP_BANK_DOWN_F32:
-      bank_down<f32>(
-        ptr(c, 0),
-        int(c, 1),
-        ptr(c, 2),
-        int(c, 3),
-        ptr(c, 4),
-        int(c, 5),
-        int(c, 6),
-        int(c, 7),
-        tid,
-        threads,
-      );
+      bank_down<f32>(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
       break;
     case OP_BANK_DOWN_Q8:
-      bank_down<i8>(
-        ptr(c, 0),
-        int(c, 1),
-        ptr(c, 2),
-        int(c, 3),
-        ptr(c, 4),
-        int(c, 5),
-        int(c, 6),
-        int(c, 7),
-        tid,
-        threads,
-      );
+      bank_down<i8>(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
       break;
     case OP_ADD_BIAS:
       add_bias(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
@@ -477,4 +449,10 @@ function int(command: usize, index: i32): i32 {
 
 function float(command: usize, index: i32): f32 {
   return load<f32>(command + (index << 2), 8);
+}
+
+/** Parts of a product: a table, or a single one at the command's end. */
+function parts(command: usize, index: i32): usize {
+  const table = ptr(command, index);
+  return table ? table : command + 40;
 }

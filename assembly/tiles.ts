@@ -1,23 +1,37 @@
 // The tiles of a product, whatever the type of weight; the arithmetic is in linear-<type>.ts.
+import { part_columns, part_tile, part_token } from "./layout";
 import * as f32_kernels from "./linear-f32";
 import * as q4_kernels from "./linear-q4";
 import * as q4_relaxed_kernels from "./linear-q4-relaxed";
 import * as q8_kernels from "./linear-q8";
 
-/** 8 rows × 4 tokens. nRows: how many of the rows exist. */
+/**
+ * Tile `tile` of 8 rows × the 4 tokens from `token` on: the sum of all parts (layout.ts), of which q4 takes one.
+ * nRows: how many of the rows exist.
+ */
 export function tile_8x4<W>(
   out: usize,
   outStride: i32,
-  w: usize,
-  x: usize,
-  cols: i32,
+  parts: usize,
+  partsEnd: usize,
+  tile: i32,
+  token: i32,
   nRows: i32,
   bias: usize,
   mode: i32,
 ): void {
-  if (isFloat<W>()) f32_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
-  else if (isSigned<W>()) q8_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
-  else if (ASC_FEATURE_RELAXED_SIMD) {
+  if (isFloat<W>()) {
+    f32_kernels.tile_8x4(out, outStride, parts, partsEnd, tile, token, nRows, bias, mode);
+    return;
+  }
+  if (isSigned<W>()) {
+    q8_kernels.tile_8x4(out, outStride, parts, partsEnd, tile, token, nRows, bias, mode);
+    return;
+  }
+  const w = part_tile<W>(parts, tile);
+  const x = part_token(parts, token);
+  const cols = part_columns(parts);
+  if (ASC_FEATURE_RELAXED_SIMD) {
     q4_relaxed_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
   } else q4_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
 }

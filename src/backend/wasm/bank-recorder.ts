@@ -42,8 +42,9 @@ interface ActiveSegment {
   packed: number;
 }
 
-/** Words of an entry of the table of `bank_down`. */
-const ENTRY_WORDS = 3;
+/** Words of a part of a product (assembly/layout.ts), and of an entry of the table of `bank_down`. */
+const PART_WORDS = 4;
+const ENTRY_WORDS = 6;
 
 /** Types in which segments are held. */
 export const BANK_TYPES = ["f32", "q8"] as const;
@@ -59,6 +60,8 @@ export class BankRecorder {
   #nGroups = 0;
   readonly #segments: ActiveSegment[] = [];
   #active = 0;
+  /** Where the m of the last table of `bank_down` begin: a word index. */
+  #numberWord = 0;
 
   constructor({ arena, handles, scratch, commands }: Recorder) {
     this.#arena = arena;
@@ -109,22 +112,14 @@ export class BankRecorder {
 
   /** The tables from a word on, and where commands for one row refer to them (linear-recording.ts). */
   describeTables(tableWord: number, commands: Int32Array): Tables {
-    const { nextTable } = this.#commands;
+    const table = this.#arena.i32.slice(tableWord, this.#commands.nextTable);
     const tableWords: number[] = [];
     for (let word = 0; word < commands.length; word += WORDS) {
-      const op = commands[word];
-      if (op === Op.bankDown.f32 || op === Op.bankDown.q8) tableWords.push(word + 4);
+      if (refersToTable(commands, word)) tableWords.push(word + 2 + TABLE_ARGUMENT);
     }
-    const numberWords = Array.from(
-      { length: this.#active },
-      (_, i) => nextTable - tableWord - this.#active + i,
-    );
-    return {
-      tableWord,
-      tableWords,
-      numberWords,
-      table: this.#arena.i32.slice(tableWord, nextTable),
-    };
+    const first = this.#numberWord - tableWord;
+    const numberWords = Array.from({ length: this.#active }, (_, i) => first + i);
+    return { tableWord, tableWords, numberWords, table };
   }
 
   /** Whether a segment of this type takes part. */
@@ -135,55 +130,46 @@ export class BankRecorder {
   }
 
   /** h = m (A x), for the segments of a type. Threads need not meet after it. */
-  recordDown(type: BankType, { offset, tokenBytes }: Panels): void {
+  recordDown(type: BankType, input: Panels): void {
     for (let i = 0; i < this.#nGroups; i++) {
       const group = this.group(i);
-      const { row, n, first, end, h, hStride } = group;
+      const { n, first, end, h, hStride } = group;
       let tiles = 0;
       let numbers = 0;
-      let cols = 0;
       let column = -1;
       for (let j = first; j < end; j++) {
         const active = this.#segment(j);
         if (active.segment.a.type !== type) continue;
         if (column < 0) column = active.column;
-        cols = active.segment.cols;
-        tiles += Math.ceil(active.segment.rank / 8);
+        tiles += tilesOf(active.segment);
         numbers += typeof active.m === "number" ? 1 : n;
       }
       if (tiles === 0) continue;
       const table = this.#commands.table(tiles * ENTRY_WORDS + numbers);
-      this.#fillTable(group, type, table, table + tiles * ENTRY_WORDS * 4);
-      this.#commands.push(
-        Op.bankDown[type],
-        h + column * 4,
-        hStride,
-        table,
-        tiles,
-        offset + row * tokenBytes,
-        tokenBytes,
-        n,
-        cols,
-      );
+      this.#numberWord = table / 4 + tiles * ENTRY_WORDS;
+      this.#fillEntries(group, type, table, input);
+      this.#commands.push(Op.bankDown[type], h + column * 4, hStride, table, tiles, n);
       this.#commands.joinNext();
     }
   }
 
-  #fillTable({ row, n, first, end }: Group, type: BankType, table: number, numbers: number): void {
+  #fillEntries({ row, n, first, end }: Group, type: BankType, table: number, input: Panels): void {
     const { i32, f32 } = this.#arena;
+    const x = input.offset + row * input.tokenBytes;
     let word = table / 4;
-    let at = numbers / 4;
+    let at = this.#numberWord;
     for (let j = first; j < end; j++) {
       const { segment, m } = this.#segment(j);
+      const { offset, cols, nBytes } = segment.a;
       if (segment.a.type !== type) continue;
-      const { offset, rows, nBytes } = segment.a;
-      const tiles = Math.ceil(rows / 8);
-      const tileBytes = nBytes / tiles;
-      const step = typeof m === "number" ? 0 : 4;
+      const tiles = tilesOf(segment);
       for (let tile = 0; tile < tiles; tile++) {
-        i32[word++] = offset + tile * tileBytes;
+        i32[word++] = offset + (tile * nBytes) / tiles;
+        i32[word++] = x;
+        i32[word++] = input.tokenBytes;
+        i32[word++] = cols;
         i32[word++] = at * 4 - table;
-        i32[word++] = step;
+        i32[word++] = typeof m === "number" ? 0 : 4;
       }
       if (typeof m === "number") f32[at++] = m;
       else for (let t = 0; t < n; t++) f32[at++] = m[row + t] as number;
@@ -205,38 +191,54 @@ export class BankRecorder {
     }
   }
 
-  /** out += B h, segment by segment. Products into one group of one output are split over threads alike: none waits for another's. */
+  /** out += Σ B h, output by output. Products into one output are split over threads alike: none waits for another's. */
   recordUp(): void {
-    const commands = this.#commands;
     for (let i = 0; i < this.#nGroups; i++) {
-      const { row, n, first, end, h, hStride } = this.group(i);
-      for (let j = first; j < end; j++) {
-        const { segment, m, out, packed, column } = this.#segment(j);
-        const { b, bias, rank, rows } = segment;
-        const type = hPanels(b.type);
-        const inPlace = isReadInPlace(type, n);
-        const x = inPlace ? h + column * 4 : packed;
-        const tokenBytes = inPlace ? hStride * 4 : panelBytes(type, rank);
-        const to = this.#handles.get(out).offset + row * out.cols * 4;
-        commands.push(
-          Op.linear[b.type],
-          to,
-          out.cols,
-          b.offset,
-          x,
-          tokenBytes,
-          n,
-          rows,
-          rank,
-          0,
-          Mode.continue,
-        );
-        commands.joinNext();
-        if (bias === undefined) continue;
-        commands.meet();
-        commands.push(Op.addBias, to, out.cols, bias.offset, n, rows);
-        commands.float(5, m as number); // segments with a bias are not joined
+      const group = this.group(i);
+      for (let first = group.first; first < group.end; ) {
+        let end = first + 1;
+        while (end < group.end && this.#goesWith(end)) end++;
+        this.#recordOutput(group, first, end);
+        first = end;
       }
+    }
+  }
+
+  /** Whether a segment is added in one pass with the one before: to the same output, with no bias in between. */
+  #goesWith(index: number): boolean {
+    const before = this.#segment(index - 1);
+    return this.#segment(index).out === before.out && before.segment.bias === undefined;
+  }
+
+  /** Segments of one output, of which only the last may have a bias. */
+  #recordOutput(group: Group, first: number, end: number): void {
+    const { row, n } = group;
+    const commands = this.#commands;
+    const { out, segment } = this.#segment(first);
+    const to = this.#handles.get(out).offset + row * out.cols * 4;
+    const table = commands.table((end - first) * PART_WORDS);
+    this.#fillParts(group, first, end, table);
+    const { type, rows } = segment.b;
+    commands.push(Op.linear[type], to, out.cols, table, end - first, n, rows, 0, Mode.continue);
+    commands.joinNext();
+    const { segment: last, m } = this.#segment(end - 1);
+    if (last.bias === undefined) return;
+    commands.meet();
+    commands.push(Op.addBias, to, out.cols, last.bias.offset, n, rows);
+    commands.float(5, m as number); // segments with a bias are not joined
+  }
+
+  #fillParts({ n, h, hStride }: Group, first: number, end: number, table: number): void {
+    const { i32 } = this.#arena;
+    let word = table / 4;
+    for (let j = first; j < end; j++) {
+      const { segment, column, packed } = this.#segment(j);
+      const type = hPanels(segment.b.type);
+      const inPlace = isReadInPlace(type, n);
+      i32[word++] = segment.b.offset;
+      i32[word++] = inPlace ? h + column * 4 : packed;
+      i32[word++] = inPlace ? hStride * 4 : panelBytes(type, segment.rank);
+      i32[word++] = segment.rank;
     }
   }
 
@@ -327,6 +329,20 @@ export class BankRecorder {
 /** Panels of what an f32 or q8 matrix is multiplied with. */
 function hPanels(type: WeightType): PanelType {
   return type === "f32" ? "f32" : "i16";
+}
+
+function tilesOf({ rank }: WasmSegment): number {
+  return Math.ceil(rank / 8);
+}
+
+/** The argument of `linear` and `bank_down` that is a table's address, or 0. */
+const TABLE_ARGUMENT = 2;
+
+function refersToTable(commands: Int32Array, word: number): boolean {
+  const op = commands[word];
+  const isProduct = op === Op.linear.f32 || op === Op.linear.q8 || op === Op.linear.q4;
+  if (isProduct) return commands[word + 2 + TABLE_ARGUMENT] !== 0;
+  return op === Op.bankDown.f32 || op === Op.bankDown.q8;
 }
 
 /** f32 rows that form no panel of 4 are read where they lie. */

@@ -129,14 +129,16 @@ export class LinearRecorder {
         Op.linear[type],
         this.#recorder.handles.get(out).offset,
         out.cols,
+        0, // its only part follows
+        1,
+        n,
+        rows,
+        bias === undefined ? 0 : this.#recorder.handles.get(bias).offset,
+        accumulate === true ? Mode.add : Mode.store,
         offset,
         input.offset,
         input.tokenBytes,
-        n,
-        rows,
         cols,
-        bias === undefined ? 0 : this.#recorder.handles.get(bias).offset,
-        accumulate === true ? Mode.add : Mode.store,
       );
       this.#recorder.commands.joinNext();
     }
