@@ -113,52 +113,19 @@ function execute(c: usize, tid: i32, threads: i32): void {
       );
       break;
     case OP_LINEAR_F32:
-      linear<f32>(
-        ptr(c, 0),
-        int(c, 1),
-        parts(c, 2),
-        int(c, 3),
-        int(c, 4),
-        int(c, 5),
-        ptr(c, 6),
-        int(c, 7),
-        tid,
-        threads,
-      );
+      run_linear<f32>(c, tid, threads);
       break;
     case OP_LINEAR_Q8:
-      linear<i8>(
-        ptr(c, 0),
-        int(c, 1),
-        parts(c, 2),
-        int(c, 3),
-        int(c, 4),
-        int(c, 5),
-        ptr(c, 6),
-        int(c, 7),
-        tid,
-        threads,
-      );
+      run_linear<i8>(c, tid, threads);
       break;
     case OP_LINEAR_Q4:
-      linear<u8>(
-        ptr(c, 0),
-        int(c, 1),
-        parts(c, 2),
-        int(c, 3),
-        int(c, 4),
-        int(c, 5),
-        ptr(c, 6),
-        int(c, 7),
-        tid,
-        threads,
-      );
+      run_linear<u8>(c, tid, threads);
       break;
     case OP_BANK_DOWN_F32:
-      bank_down<f32>(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      run_bank_down<f32>(c, tid, threads);
       break;
     case OP_BANK_DOWN_Q8:
-      bank_down<i8>(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      run_bank_down<i8>(c, tid, threads);
       break;
     case OP_ADD_BIAS:
       add_bias(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
@@ -177,106 +144,22 @@ function execute(c: usize, tid: i32, threads: i32): void {
       );
       break;
     case OP_WRITE_KV_F32:
-      write_kv<f32>(
-        ptr(c, 0),
-        ptr(c, 1),
-        ptr(c, 2),
-        ptr(c, 3),
-        int(c, 4),
-        int(c, 5),
-        int(c, 6),
-        int(c, 7),
-        int(c, 8),
-        tid,
-        threads,
-      );
+      run_write_kv<f32>(c, tid, threads);
       break;
     case OP_WRITE_KV_F16:
-      write_kv<u16>(
-        ptr(c, 0),
-        ptr(c, 1),
-        ptr(c, 2),
-        ptr(c, 3),
-        int(c, 4),
-        int(c, 5),
-        int(c, 6),
-        int(c, 7),
-        int(c, 8),
-        tid,
-        threads,
-      );
+      run_write_kv<u16>(c, tid, threads);
       break;
     case OP_ATTENTION_F32:
-      attention<f32>(
-        ptr(c, 0),
-        ptr(c, 1),
-        ptr(c, 2),
-        ptr(c, 3),
-        int(c, 4),
-        int(c, 5),
-        int(c, 6),
-        int(c, 7),
-        int(c, 8),
-        int(c, 9),
-        float(c, 10),
-        ptr(c, 11),
-        tid,
-        threads,
-      );
+      run_attention<f32>(c, tid, threads);
       break;
     case OP_ATTENTION_F16:
-      attention<u16>(
-        ptr(c, 0),
-        ptr(c, 1),
-        ptr(c, 2),
-        ptr(c, 3),
-        int(c, 4),
-        int(c, 5),
-        int(c, 6),
-        int(c, 7),
-        int(c, 8),
-        int(c, 9),
-        float(c, 10),
-        ptr(c, 11),
-        tid,
-        threads,
-      );
+      run_attention<u16>(c, tid, threads);
       break;
     case OP_ATTENTION_PARTS_F32:
-      attention_parts<f32>(
-        ptr(c, 0),
-        ptr(c, 1),
-        ptr(c, 2),
-        ptr(c, 3),
-        int(c, 4),
-        int(c, 5),
-        int(c, 6),
-        int(c, 7),
-        int(c, 8),
-        int(c, 9),
-        float(c, 10),
-        ptr(c, 11),
-        tid,
-        threads,
-      );
+      run_attention_parts<f32>(c, tid, threads);
       break;
     case OP_ATTENTION_PARTS_F16:
-      attention_parts<u16>(
-        ptr(c, 0),
-        ptr(c, 1),
-        ptr(c, 2),
-        ptr(c, 3),
-        int(c, 4),
-        int(c, 5),
-        int(c, 6),
-        int(c, 7),
-        int(c, 8),
-        int(c, 9),
-        float(c, 10),
-        ptr(c, 11),
-        tid,
-        threads,
-      );
+      run_attention_parts<u16>(c, tid, threads);
       break;
     case OP_ATTENTION_COMBINE:
       attention_combine(
@@ -394,47 +277,106 @@ function execute_rare(c: usize, tid: i32, threads: i32): void {
       );
       break;
     case OP_PACK_WEIGHTS_F32:
-      pack_weights<f32>(
-        ptr(c, 0),
-        ptr(c, 1),
-        int(c, 2),
-        int(c, 3),
-        int(c, 4),
-        ptr(c, 5),
-        ptr(c, 6),
-        tid,
-        threads,
-      );
+      run_pack_weights<f32>(c, tid, threads);
       break;
     case OP_PACK_WEIGHTS_Q8:
-      pack_weights<i8>(
-        ptr(c, 0),
-        ptr(c, 1),
-        int(c, 2),
-        int(c, 3),
-        int(c, 4),
-        ptr(c, 5),
-        ptr(c, 6),
-        tid,
-        threads,
-      );
+      run_pack_weights<i8>(c, tid, threads);
       break;
     case OP_PACK_WEIGHTS_Q4:
-      pack_weights<u8>(
-        ptr(c, 0),
-        ptr(c, 1),
-        int(c, 2),
-        int(c, 3),
-        int(c, 4),
-        ptr(c, 5),
-        ptr(c, 6),
-        tid,
-        threads,
-      );
+      run_pack_weights<u8>(c, tid, threads);
       break;
     default:
       unreachable();
   }
+}
+
+// Operations on several types.
+
+function run_linear<T>(c: usize, tid: i32, threads: i32): void {
+  linear<T>(
+    ptr(c, 0),
+    int(c, 1),
+    parts(c, 2),
+    int(c, 3),
+    int(c, 4),
+    int(c, 5),
+    ptr(c, 6),
+    int(c, 7),
+    tid,
+    threads,
+  );
+}
+
+function run_bank_down<T>(c: usize, tid: i32, threads: i32): void {
+  bank_down<T>(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+}
+
+function run_write_kv<T>(c: usize, tid: i32, threads: i32): void {
+  write_kv<T>(
+    ptr(c, 0),
+    ptr(c, 1),
+    ptr(c, 2),
+    ptr(c, 3),
+    int(c, 4),
+    int(c, 5),
+    int(c, 6),
+    int(c, 7),
+    int(c, 8),
+    tid,
+    threads,
+  );
+}
+
+function run_attention<T>(c: usize, tid: i32, threads: i32): void {
+  attention<T>(
+    ptr(c, 0),
+    ptr(c, 1),
+    ptr(c, 2),
+    ptr(c, 3),
+    int(c, 4),
+    int(c, 5),
+    int(c, 6),
+    int(c, 7),
+    int(c, 8),
+    int(c, 9),
+    float(c, 10),
+    ptr(c, 11),
+    tid,
+    threads,
+  );
+}
+
+function run_attention_parts<T>(c: usize, tid: i32, threads: i32): void {
+  attention_parts<T>(
+    ptr(c, 0),
+    ptr(c, 1),
+    ptr(c, 2),
+    ptr(c, 3),
+    int(c, 4),
+    int(c, 5),
+    int(c, 6),
+    int(c, 7),
+    int(c, 8),
+    int(c, 9),
+    float(c, 10),
+    ptr(c, 11),
+    tid,
+    threads,
+  );
+}
+
+function run_pack_weights<T>(c: usize, tid: i32, threads: i32): void {
+  pack_weights<T>(
+    ptr(c, 0),
+    ptr(c, 1),
+    int(c, 2),
+    int(c, 3),
+    int(c, 4),
+    ptr(c, 5),
+    ptr(c, 6),
+    tid,
+    threads,
+  );
 }
 
 // Argument `index` of a command.

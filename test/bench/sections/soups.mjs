@@ -44,7 +44,7 @@ export async function measureSoup({ options, notebook, contenders }) {
     mine,
     options.rounds,
     async (engine, _, add) => {
-      const { us, bytes } = await engine.run({ kind: "soup", repeat: 100_000 });
+      const { us, bytes } = await engine.run({ kind: "soup", repeat: 1_000_000 });
       add({ section: "soup", shape, metric: "us" }, us);
       if (Number.isFinite(bytes)) add({ section: "soup", shape, metric: "bytes" }, bytes);
     },
