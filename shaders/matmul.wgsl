@@ -21,7 +21,7 @@ fn store_output(output: Output, token: u32, r: u32, product: f32) {}
 override TILE_ROWS: u32 = 32u;
 fn steps(cols: u32) -> u32 { return 0u; }
 fn stage_x(x: u32, stride: u32, limit: u32, offset: u32, token0: u32, n: u32, k: u32, t: u32) {}
-fn multiply(acc: ptr<function, array<array<f32, 4>, 4>>, t: u32) {}
+fn multiply(acc: ptr<function, array<vec4<f32>, 4>>, t: u32) {}
 //# include tile-weights
 fn stage_weights(matrix: u32, plane: u32, rows: u32, cols: u32, first: u32, k: u32, t: u32) {}
 //# include tile-bank
@@ -49,7 +49,7 @@ fn main(
   @builtin(local_invocation_index) t: u32,
 ) {
   let token0 = group.y * 32u;
-  var acc: array<array<f32, 4>, 4>; // [row][token]
+  var acc: array<vec4<f32>, 4>; // [row][token]
   if (p.compute_a == 1u) {
     var s = 0u;
     for (var i = 1u; i < p.segments; i++) {

@@ -28,14 +28,13 @@ fn stage_x(x: u32, stride: u32, limit: u32, offset: u32, token0: u32, n: u32, k:
   }
 }
 
-/// Adds the products of what is staged.
-fn multiply(acc: ptr<function, array<array<f32, 4>, 4>>, t: u32) {
+/// Adds the products of what is staged: rows 4 (t / 8).., of tokens 4 (t % 8).. each.
+fn multiply(acc: ptr<function, array<vec4<f32>, 4>>, t: u32) {
   for (var k = 0u; k < 8u; k++) {
+    let c = 32u * (t % 8u) + k;
+    let x = mat4x4<f32>(x_f[c], x_f[c + 8u], x_f[c + 16u], x_f[c + 24u]);
     for (var i = 0u; i < 4u; i++) {
-      let w = w_f[8u * (4u * (t / 8u) + i) + k];
-      for (var j = 0u; j < 4u; j++) {
-        (*acc)[i][j] += dot(w, x_f[8u * (4u * (t % 8u) + j) + k]);
-      }
+      (*acc)[i] += w_f[8u * (4u * (t / 8u) + i) + k] * x;
     }
   }
 }

@@ -44,16 +44,27 @@ fn stage_x(x: u32, stride: u32, limit: u32, offset: u32, token0: u32, n: u32, k:
   }
 }
 
-/// Adds the products of what is staged.
-fn multiply(acc: ptr<function, array<array<f32, 4>, 4>>, t: u32) {
+/// Adds the products of what is staged: rows 4 (t / 8).., of tokens 4 (t % 8).. each.
+fn multiply(acc: ptr<function, array<vec4<f32>, 4>>, t: u32) {
+  let c = 4u * (t % 8u);
+  let a0 = x_q[2u * c];
+  let b0 = x_q[2u * c + 1u];
+  let a1 = x_q[2u * c + 2u];
+  let b1 = x_q[2u * c + 3u];
+  let a2 = x_q[2u * c + 4u];
+  let b2 = x_q[2u * c + 5u];
+  let a3 = x_q[2u * c + 6u];
+  let b3 = x_q[2u * c + 7u];
+  let d = vec4<f32>(x_d[c], x_d[c + 1u], x_d[c + 2u], x_d[c + 3u]);
+  let sum = vec4<f32>(x_sum[c], x_sum[c + 1u], x_sum[c + 2u], x_sum[c + 3u]);
   for (var i = 0u; i < 4u; i++) {
     let r = 4u * (t / 8u) + i;
     let low = w_q[2u * r];
     let high = w_q[2u * r + 1u];
-    for (var j = 0u; j < 4u; j++) {
-      let c = 4u * (t % 8u) + j;
-      let sum = dot32(low, high, x_q[2u * c], x_q[2u * c + 1u]);
-      (*acc)[i][j] += f32(sum) * (w_d[r] * x_d[c]) + w_m[r] * x_sum[c];
-    }
+    let products = vec4<i32>(
+      dot32(low, high, a0, b0), dot32(low, high, a1, b1),
+      dot32(low, high, a2, b2), dot32(low, high, a3, b3),
+    );
+    (*acc)[i] += vec4<f32>(products) * (w_d[r] * d) + w_m[r] * sum;
   }
 }
