@@ -32,7 +32,11 @@ export interface MatrixSource {
   /** Input features. */
   readonly cols: number;
   readonly dtype: "F32" | "F16" | "BF16";
-  read(rowStart: number, nRows: number): Promise<Uint8Array>;
+  /**
+   * Rows as they lie in the file.
+   * @param into memory for the result, which the source may use or not: free until the read ends
+   */
+  read(rowStart: number, nRows: number, into?: Uint8Array): Promise<Uint8Array>;
 }
 
 /** A packed weight matrix [rows, cols]. */

@@ -124,10 +124,10 @@ export function tensorSource(
     rows,
     cols,
     dtype,
-    async read(rowStart: number, nRows: number): Promise<Uint8Array> {
+    async read(rowStart: number, nRows: number, into?: Uint8Array): Promise<Uint8Array> {
       throwIfAborted(signal);
       const nBytes = nRows * rowBytes;
-      const bytes = await checkpoint.read(name, rowStart * rowBytes, nBytes, { signal });
+      const bytes = await checkpoint.read(name, rowStart * rowBytes, nBytes, { signal, into });
       onRead?.(nBytes);
       return bytes;
     },

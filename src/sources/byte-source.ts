@@ -6,7 +6,13 @@ import type { ByteSource, ReadOptions } from "./source.ts";
 export interface ByteReader {
   /** As `ByteSource.identity`. */
   readonly identity?: string | undefined;
-  read(offset: number, nBytes: number, signal: AbortSignal | undefined): Promise<Uint8Array>;
+  /** @param into as in `ReadOptions` */
+  read(
+    offset: number,
+    nBytes: number,
+    signal: AbortSignal | undefined,
+    into?: Uint8Array,
+  ): Promise<Uint8Array>;
   /** As `ByteSource.settle`. */
   settle?(): Promise<void>;
   close?(): Promise<void>;
@@ -23,7 +29,10 @@ export function createByteSource(name: string, size: number, reader: ByteReader)
       if (closed) throw new TureenError("SOURCE_READ_FAILED", `${name} is closed`);
       throwIfAborted(options?.signal);
       checkRange(name, size, offset, nBytes);
-      return nBytes === 0 ? new Uint8Array(0) : reader.read(offset, nBytes, options?.signal);
+      if (nBytes === 0) return new Uint8Array(0);
+      const into = options?.into;
+      const fits = into !== undefined && into.length >= nBytes;
+      return reader.read(offset, nBytes, options?.signal, fits ? into : undefined);
     },
     async settle(): Promise<void> {
       await reader.settle?.();

@@ -86,7 +86,8 @@ async function openFile(fs: FileSystem, path: string): Promise<ByteSource | unde
     const { dev, ino, size, mtimeMs, ctimeMs } = stat;
     return createByteSource(path, size, {
       identity: `${dev}:${ino} ${size} ${mtimeMs} ${ctimeMs}`,
-      read: (offset, nBytes) => readFully(file, path, offset, nBytes),
+      read: (offset, nBytes, _signal, into = new Uint8Array(nBytes)) =>
+        readFully(file, path, offset, into.subarray(0, nBytes)),
       close: () => file.close(),
     });
   } catch (cause) {
@@ -99,9 +100,9 @@ async function readFully(
   file: FileHandle,
   path: string,
   offset: number,
-  nBytes: number,
+  bytes: Uint8Array,
 ): Promise<Uint8Array> {
-  const bytes = new Uint8Array(nBytes);
+  const nBytes = bytes.length;
   let done = 0;
   while (done < nBytes) {
     const length = Math.min(nBytes - done, MAX_READ);

@@ -6,6 +6,11 @@ import type { HubCache } from "./cache/cache.ts";
 /** Options of every read. */
 export interface ReadOptions {
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Memory for the result, for who reads piece after piece: at least as many bytes as are read, free until the read ends. Sources
+   * that would otherwise copy into fresh memory return the beginning of it; others pay no heed.
+   */
+  readonly into?: Uint8Array | undefined;
 }
 
 /** Options of opening a file. */

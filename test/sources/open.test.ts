@@ -66,6 +66,15 @@ describe.each(Object.entries(kinds))("files from %s", (_, makeInput) => {
     expect((await source.read(300, 0)).length).toBe(0);
   });
 
+  test("may be read into memory at hand, where it is large enough", async () => {
+    const source = (await open("a.bin"))!;
+    for (const room of [300, 303, 299]) {
+      const into = new Uint8Array(room).fill(7);
+      expect([...(await source.read(0, 300, { into }))]).toEqual([...bytes]);
+      expect([...into.slice(300)]).toEqual(room > 300 ? [7, 7, 7] : []);
+    }
+  });
+
   test("may lie in folders, be empty, or be links", async () => {
     expect((await open("sub dir/b%20.bin"))?.size).toBe(10);
     expect((await open("link"))?.size).toBe(300);

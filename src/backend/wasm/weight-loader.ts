@@ -29,13 +29,17 @@ export class WeightLoader {
   readonly #arena: Arena;
   readonly #commands: CommandList;
   readonly #threads: number;
+  readonly #pieceBytes: number;
   readonly #run: () => void;
+  /** Memory of reads that are over: fresh memory for every piece took a third of a load. */
+  #spare: Uint8Array[] = [];
 
   /** @param run runs the recorded commands */
   constructor(arena: Arena, commands: CommandList, threads: number, run: () => void) {
     this.#arena = arena;
     this.#commands = commands;
     this.#threads = threads;
+    this.#pieceBytes = Math.min(PIECE_BYTES * threads, MAX_PIECE_BYTES);
     this.#run = run;
   }
 
@@ -44,18 +48,21 @@ export class WeightLoader {
     const { rows } = source;
     const step = this.#rowsPerPiece(source);
     const staging = this.#stage(source, Math.min(step, rows));
+    const [even, odd] = [this.#room(source, step), this.#room(source, step)];
     try {
-      let next = source.read(0, Math.min(step, rows));
-      for (let row = 0; row < rows; row += step) {
+      let next = source.read(0, Math.min(step, rows), even);
+      for (let row = 0, piece = 1; row < rows; row += step, piece++) {
         const nRows = Math.min(step, rows - row);
-        const piece = await next;
+        const bytes = await next;
         if (row + step < rows) {
-          next = source.read(row + step, Math.min(step, rows - row - step));
+          const into = piece % 2 === 0 ? even : odd;
+          next = source.read(row + step, Math.min(step, rows - row - step), into);
           // If packing this piece fails, the one under way has nobody left to report to.
           next.catch(() => undefined);
         }
-        this.#pack(source, type, offset, row, nRows, piece, staging);
+        this.#pack(source, type, offset, row, nRows, bytes, staging);
       }
+      this.#spare.push(even, odd); // not after a failure: a read may still be under way
     } finally {
       this.#arena.free(staging.offset);
     }
@@ -85,9 +92,16 @@ export class WeightLoader {
     }
   }
 
+  /** Memory for a piece of `rows` rows. */
+  #room({ cols, dtype }: Omit<MatrixSource, "read">, rows: number): Uint8Array {
+    const nBytes = rows * cols * DTYPES[dtype].nBytes;
+    const spare = this.#spare.pop();
+    if (spare !== undefined && spare.length >= nBytes) return spare;
+    return new Uint8Array(Math.max(nBytes, this.#pieceBytes));
+  }
+
   #rowsPerPiece({ cols, dtype }: Omit<MatrixSource, "read">): number {
-    const nBytes = Math.min(PIECE_BYTES * this.#threads, MAX_PIECE_BYTES);
-    return Math.max(8, Math.floor(nBytes / (cols * DTYPES[dtype].nBytes)) & ~7);
+    return Math.max(8, Math.floor(this.#pieceBytes / (cols * DTYPES[dtype].nBytes)) & ~7);
   }
 
   #stage({ cols, dtype }: Omit<MatrixSource, "read">, nRows: number): Staging {
