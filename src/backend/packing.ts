@@ -9,6 +9,12 @@ export interface Packing {
   layout(type: WeightType): string;
   /** Bytes of a packed matrix [rows, cols]. */
   nBytes(type: WeightType, rows: number, cols: number): number;
+  /**
+   * Makes room for weights of so many bytes at once, so that memory need not grow with each, and a model that does not fit is
+   * refused before it is read.
+   * @throws TureenError `OUT_OF_MEMORY`
+   */
+  reserve(nBytes: number): void;
   /** What a matrix is packed to. A view that is good until memory is next allocated. */
   bytes(matrix: Matrix): Uint8Array;
   /**

@@ -9,6 +9,7 @@ import type {
   Vector,
   WeightType,
 } from "../backend/backend.ts";
+import type { Packing } from "../backend/packing.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
 import { isFloatDType, toFloat32 } from "../formats/float.ts";
@@ -185,6 +186,7 @@ class Loader {
     const config = this.#config;
     this.#names.check();
     this.#bytesTotal = this.#names.totalBytes();
+    this.#backend.packing?.reserve(this.#packedBytes(this.#backend.packing));
     for (const info of this.#names.inFileOrder()) {
       throwIfAborted(this.#signal);
       if (info.shape.length === 2) await this.#loadMatrix(info);
@@ -217,6 +219,16 @@ class Loader {
       nBytes: this.#nBytes,
       free: () => this.free(),
     };
+  }
+
+  /** Of all weights, and a little more for where they begin. */
+  #packedBytes({ nBytes }: Packing): number {
+    let sum = 0;
+    for (const { shape } of this.#names.inFileOrder()) {
+      const [rows, cols] = shape as [number, number?];
+      sum += 64 + (cols === undefined ? 4 * rows : nBytes(this.#type, rows, cols));
+    }
+    return sum;
   }
 
   free(): void {

@@ -55,6 +55,19 @@ test("grows by a quarter where there is room, and to the last page where there i
   arena.u8[offset + 999] = 1;
 });
 
+test("room made at once is enough, or refused at once", async () => {
+  const arena = createArena(1000);
+  arena.reserve(100 * PAGE);
+  const { byteLength } = arena.memory.buffer;
+  for (let i = 0; i < 100; i++) arena.allocate(PAGE);
+  expect(arena.memory.buffer.byteLength).toBe(byteLength);
+  arena.reserve(0);
+  expect(await failureOf(() => arena.reserve(950 * PAGE))).toMatch(
+    /^OUT_OF_MEMORY: WebAssembly memory cannot grow: expected 59\.4 MiB more/,
+  );
+  expect(arena.allocate(10) % 64).toBe(0); // it goes on
+});
+
 test("only what was handed out can be freed, and once", () => {
   const arena = createArena(10);
   const offset = arena.allocate(100);

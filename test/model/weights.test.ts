@@ -225,3 +225,31 @@ test("a source of something other than a matrix is a mistake of the caller", () 
   expect(() => tensorSource(checkpoint, "model.norm.weight")).toThrow("not a matrix");
   expect(() => tensorSource(checkpoint, "nothing")).toThrow("not a matrix");
 });
+
+test("a model that does not fit is refused before it is read", async () => {
+  const config = tinyConfig();
+  const tensors = randomTensors(config);
+  const checkpoint = memoryCheckpoint(tensors);
+  let asked = 0;
+  let reads = 0;
+  const backend = Object.assign(Object.create(createReferenceBackend()), {
+    packing: {
+      nBytes: (_: string, rows: number, cols: number) => rows * cols,
+      reserve: (nBytes: number): void => {
+        asked = nBytes;
+        throw new TureenError("OUT_OF_MEMORY", "no");
+      },
+    },
+  });
+  const read: typeof checkpoint.read = (...args) => {
+    reads++;
+    return checkpoint.read(...args);
+  };
+  const loading = loadWeights({ ...checkpoint, read }, config, backend, { quantize: "q8" });
+  await expect(loading).rejects.toThrow("no");
+  expect(reads).toBe(0);
+  const sizes = [...checkpoint.tensors.values()].map(
+    ({ shape: [rows = 0, cols = 4] }) => rows * cols,
+  );
+  expect(asked).toBe(sizes.reduce((sum, size) => sum + size + 64, 0));
+});

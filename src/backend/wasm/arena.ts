@@ -68,6 +68,11 @@ export class Arena {
     }
   }
 
+  /** Grows memory so that allocations of so many bytes in all need not. @throws TureenError `OUT_OF_MEMORY` */
+  reserve(nBytes: number): void {
+    this.#end = this.#extend(nBytes);
+  }
+
   #renewViews(): void {
     const { buffer } = this.memory;
     this.u8 = new Uint8Array(buffer);

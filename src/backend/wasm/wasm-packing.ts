@@ -30,6 +30,10 @@ export class WasmPacking implements Packing {
     return packedLayout(type, this.#isRelaxed);
   }
 
+  reserve(nBytes: number): void {
+    this.#arena.reserve(nBytes);
+  }
+
   bytes(matrix: Matrix): Uint8Array {
     const { offset, nBytes } = this.#handles.get(matrix);
     return this.#arena.u8.subarray(offset, offset + nBytes);
