@@ -40,6 +40,7 @@ var<workgroup> values: array<f32, WIDEST>;
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
 ) {
   let d = p.head_dim;
@@ -74,7 +75,7 @@ fn main(
       v[i] = values[u * UNIT + i];
     }
     put_unit(u, &v);
-    keep_unit(u, p.keep, first + u, all_units);
+    keep_unit(u, p.keep, group.y * all_units + first + u, groups.y * all_units);
   }
   workgroupBarrier();
   for (var s = 0u; s < p.segments; s++) {

@@ -1,11 +1,14 @@
 // RMSNorm: out = x / sqrt(mean(x²) + eps) ⊙ weight, per row. (arXiv 1910.07467, eq. 4) x, out [n, cols]; weight [cols].
-// Grid: (n). `out` may be `x`. Bindings: lib/bindings.wgsl; 4: Params.
+// Also quantized, where a product of q8 or q4 weights follows. Grid: (n). `out` may be `x`. Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
 override THREADS: u32 = 64u;
+const NONE: u32 = 0xffffffffu;
 fn load(i: u32) -> f32 { return 0.0; }
 fn store(i: u32, value: f32) {}
 //# include reduce
 fn sum_group(value: f32, t: u32) -> f32 { return value; }
+//# include round-q8
+fn keep_block(v: ptr<function, array<f32, 32>>, to: u32, at: u32, count: u32) {}
 //# end
 
 struct Params {
@@ -14,12 +17,14 @@ struct Params {
   weight: u32,
   cols: u32,
   eps: f32,
+  keep: u32, // where out is kept as quantize.wgsl leaves it, or NONE
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
 ) {
   let row = group.x * p.cols;
@@ -29,7 +34,23 @@ fn main(
     squares += value * value;
   }
   let scale = inverseSqrt(sum_group(squares, t) / f32(p.cols) + p.eps);
-  for (var c = t; c < p.cols; c += THREADS) {
-    store(p.out + row + c, load(p.x + row + c) * scale * load(p.weight + c));
+  if (p.keep == NONE) {
+    for (var c = t; c < p.cols; c += THREADS) {
+      store(p.out + row + c, load(p.x + row + c) * scale * load(p.weight + c));
+    }
+    return;
+  }
+  let blocks = (p.cols + 31u) / 32u;
+  for (var b = t; b < blocks; b += THREADS) {
+    var v: array<f32, 32>;
+    for (var i = 0u; i < 32u; i++) {
+      let c = 32u * b + i;
+      v[i] = 0.0;
+      if (c < p.cols) {
+        v[i] = load(p.x + row + c) * scale * load(p.weight + c);
+        store(p.out + row + c, v[i]);
+      }
+    }
+    keep_block(&v, p.keep, group.x * blocks + b, groups.x * blocks);
   }
 }

@@ -1,6 +1,6 @@
 // Gated activation: out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z). (arXiv 2002.05202, SwiGLU) gate, up, out [n, cols].
 // In front of it, the rest of both products' bank: gate += B h, up += B h (segments of output 0 and 1). Behind it, for the product
-// that follows: out quantized (q8, q4), and this tile's share of h = m (A x) of its segments (output 2); both for n = 1.
+// that follows: out quantized (q8, q4), and for n = 1 this tile's share of h = m (A x) of its segments (output 2).
 // Grid: (ceil(cols / TILE), n). `out` may be `gate`. Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
 override THREADS: u32 = 64u;
@@ -49,6 +49,7 @@ var<workgroup> values: array<f32, TILE>;
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
 ) {
   let column = group.x * TILE;
@@ -112,7 +113,7 @@ fn main(
       v[i] = values[u * UNIT + i];
     }
     put_unit(u, &v);
-    keep_unit(u, p.keep, first + u, p.units);
+    keep_unit(u, p.keep, group.y * p.units + first + u, groups.y * p.units);
   }
   workgroupBarrier();
   for (var s = 0u; s < p.segments; s++) {

@@ -20,6 +20,8 @@ export interface PlanOptions {
   readonly rank: number;
   /** Tokens in the cache before the one that is planned. */
   readonly position: number;
+  /** Tokens of the pass. Default 1. */
+  readonly tokens?: number;
   /** Positions of the cache. */
   readonly contextLength: number;
   /** Of the device. Default: what every device has. */
@@ -39,9 +41,9 @@ export interface TokenPlan {
   readonly buffers: readonly PlanBuffer[];
 }
 
-/** Plans one decoded token. */
+/** Plans one pass: one decoded token, unless told otherwise. */
 export async function planToken(config: ModelConfig, options: PlanOptions): Promise<TokenPlan> {
-  const { type, position, limits = DEFAULT_LIMITS } = options;
+  const { type, position, tokens = 1, limits = DEFAULT_LIMITS } = options;
   const buffers = new Set<PlanBuffer>();
   const device = createPlanDevice(limits, buffers);
   const open = { device, description: "plan", software: false, packedDot: true };
@@ -57,7 +59,7 @@ export async function planToken(config: ModelConfig, options: PlanOptions): Prom
     submissions++;
     dispatches = [...list];
   };
-  await decoder.forward([0], position, cache, banks, "last");
+  await decoder.forward(new Array(tokens).fill(0), position, cache, banks, "last");
   const adapterBytes = [...banks.values()]
     .flat()
     .reduce((sum, { segment: { rank, rows, cols } }) => {
@@ -66,14 +68,14 @@ export async function planToken(config: ModelConfig, options: PlanOptions): Prom
       return sum + numbers(rank, cols) + numbers(rows, rank);
     }, 0);
   const { kvHeads, headDim, layers } = config;
-  const cacheBytes = 2 * 4 * (position + 1) * kvHeads * headDim * layers;
+  const cacheBytes = 2 * 4 * (position + tokens) * kvHeads * headDim * layers;
   const row = weights.embedding.nBytes / weights.embedding.rows;
   const plan = {
     dispatchesPerLayer: countLayer(dispatches),
     dispatches: dispatches.length,
     submissions,
     bytes: dispatches.reduce((sum, { bytes }) => sum + bytes, 0),
-    leastBytes: leastWeightBytes(weights) + adapterBytes + cacheBytes + row,
+    leastBytes: leastWeightBytes(weights) + adapterBytes + cacheBytes + tokens * row,
     buffers: [...buffers].sort((a, b) => b.size - a.size),
   };
   decoder.dispose();

@@ -29,6 +29,16 @@ describe.each(Object.keys(PLAN_SHAPES))("a token of %s at q4", (shape) => {
   );
 });
 
+test.each([
+  [0, 10],
+  [2, 18],
+])("a prompt at q4 with %d adapters: %d dispatches per layer", async (adapters, expected) => {
+  const options = { type: "q4", adapters, rank: 16, position: 0, contextLength: 1024 } as const;
+  const plan = await planToken(configOf("SmolLM2-135M"), { ...options, tokens: 128 });
+  expect(plan.dispatchesPerLayer).toBe(expected);
+  expect(plan.submissions).toBe(1);
+});
+
 describe("models larger than any binding", () => {
   test.each([
     ["Llama-2-7B", 7.2e9, 8.6e9], // 5.0 GB of weights, 2.1 of cache, 0.14 of adapters

@@ -115,18 +115,18 @@ export class LinearPlanner {
     this.#threads = threads;
   }
 
-  /** The whole product; `prepared` if the pass before has computed h. */
+  /** The whole product; `prepared` if the pass before has quantized x, and of one row computed h. */
   plan(
     op: LinearOp,
     norm: RmsNormOp | undefined,
     prepared?: Prepared,
     placed?: readonly PlacedSegment[],
   ): void {
-    const all = placed ?? placeSegments(this.#list, op.outputs);
     if (op.n > MATVEC_ROWS) {
-      this.#planTiles(op, all);
+      this.#planTiles(op, placeSegments(this.#list, op.outputs), prepared?.x);
       return;
     }
+    const all = placed ?? placeSegments(this.#list, op.outputs);
     if (all.length === 0 || prepared !== undefined) {
       const h = prepared?.h ?? NO_H;
       const work = { placed: all, h, computeA: false, addB: all.length > 0 };
@@ -203,7 +203,7 @@ export class LinearPlanner {
     });
   }
 
-  #planTiles(op: LinearOp, placed: readonly PlacedSegment[]): void {
+  #planTiles(op: LinearOp, placed: readonly PlacedSegment[], quantized: number | undefined): void {
     const list = this.#list;
     const { n } = op;
     const { cols } = op.x;
@@ -212,7 +212,7 @@ export class LinearPlanner {
     const tokens = Math.ceil(n / TILE);
     const tileRows = this.#threads / 2;
     let x = op.x.at + op.row * cols;
-    if (bank === "q8") x = this.#quantize("x", x, cols, cols, n);
+    if (bank === "q8") x = quantized ?? this.#quantize("x", x, cols, cols, n);
     const stride = hStride(placed);
     const h = placed.length > 0 ? this.#scratch.get("h", n * stride) : 0;
     let hx = h;

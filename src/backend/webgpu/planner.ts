@@ -65,7 +65,8 @@ export class Planner {
         if (next?.kind === "linear" && canNorm(op, next)) {
           return 1 + this.#product(ops, i + 1, op);
         }
-        this.#rmsNorm(op);
+        const reader = op.n > 1 ? nextProduct(ops, i, op.out, op.n) : undefined;
+        this.#rmsNorm(op, reader && this.#prepare(reader, 1));
         return 1;
       }
       case "linear":
@@ -126,12 +127,12 @@ export class Planner {
     return 1;
   }
 
-  /** Lays out what a pass prepares for `next`. */
+  /** Lays out what a pass prepares for `next`: x, and for one row h in so many parts. */
   #prepare(next: LinearOp, parts: number): Ahead {
     const storage = storageOf(next);
-    const placed = placeSegments(this.#list, next.outputs);
+    const placed = next.n === 1 ? placeSegments(this.#list, next.outputs) : [];
     const stride = hStride(placed);
-    const units = unitCount(storage, next.x.cols);
+    const units = next.n * unitCount(storage, next.x.cols);
     const x = this.#scratch.get("prepared x", units * (bankType(storage) === "f32" ? 4 : 10));
     const h = { at: this.#scratch.get("prepared h", parts * stride), parts, stride };
     const ahead = { op: next, placed, prepared: { x, h } };
@@ -153,9 +154,10 @@ export class Planner {
     }
   }
 
-  #rmsNorm({ out, x, weight, eps, n }: RmsNormOp): void {
+  #rmsNorm({ out, x, weight, eps, n }: RmsNormOp, ahead: Ahead | undefined): void {
     this.#list.begin(out.at, x.at, weight.at, x.cols);
     this.#list.float(eps);
+    this.#list.words(ahead?.prepared.x ?? NONE);
     this.#list.end("rmsnorm", [n, 1, 1]);
   }
 
@@ -213,7 +215,7 @@ function canNorm(norm: RmsNormOp, next: LinearOp): boolean {
   );
 }
 
-/** The product that directly follows operation i and reads the one row that it makes. */
+/** The product that directly follows operation i and reads all rows that it makes, if something can be prepared for it. */
 function nextProduct(
   ops: readonly Operation[],
   i: number,
@@ -221,8 +223,9 @@ function nextProduct(
   n: number,
 ): LinearOp | undefined {
   const next = ops[i + 1];
-  if (n !== 1 || next?.kind !== "linear") return undefined;
-  return next.x === x && next.row === 0 && next.n === 1 ? next : undefined;
+  if (next?.kind !== "linear" || next.x !== x || next.row !== 0 || next.n !== n) return undefined;
+  const quantized = n > MATVEC_ROWS && bankType(storageOf(next)) === "q8";
+  return n === 1 || quantized ? next : undefined;
 }
 
 /** Whether every output with a bank is among `tensors`. */

@@ -101,7 +101,7 @@ export class SequencePlanner {
     }
   }
 
-  /** @param next the product that directly follows, if it reads the one row that this makes */
+  /** @param next the product that directly follows, if something can be prepared for it */
   attention({ out, q, layer, spans }: AttentionOp, next: LinearOp | undefined): void {
     const list = this.#list;
     const [{ cache }] = spans as [GpuSpan];
@@ -115,9 +115,11 @@ export class SequencePlanner {
     const tiles = Math.ceil(positions / this.#threads);
     const stretch = Math.ceil(tiles / Math.min(tiles, wanted, MOST_SPLITS)) * this.#threads;
     const splits = Math.ceil(positions / stretch);
-    const fused = next !== undefined && headDim % unitCols(storageOf(next)) === 0;
-    const direct = splits === 1 && !fused;
     const rows = rowsOf(spans);
+    // where there is nothing to join, a pass over many rows is no better than one that only quantizes
+    const worthwhile = rows === 1 || splits > 1;
+    const fused = worthwhile && next !== undefined && headDim % unitCols(storageOf(next)) === 0;
+    const direct = splits === 1 && !fused;
     const size = rows * heads * splits * (headDim + 2);
     const partial = direct ? NONE : this.#scratch.get("partial attention", size);
     for (const some of byCache(spans, layer)) {
