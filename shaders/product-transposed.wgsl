@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> p: Params;
 
 override TOKENS: u32 = THREADS / 2u;
-var<workgroup> w_tile: array<f32, 1024>; // [row, column]
+var<workgroup> w_tile: array<vec4<f32>, 256>; // [row, 4 columns]
 override Y_SIZE: u32 = 32u * TOKENS;
 var<workgroup> y_tile: array<f32, Y_SIZE>; // [token, row]
 
@@ -37,16 +37,19 @@ fn main(
 ) {
   let column0 = group.x * 32u;
   let token0 = group.y * TOKENS;
-  var acc: array<array<f32, 4>, 4>; // [token][column]
+  var acc: array<vec4<f32>, 4>; // [token][column]
   for (var row0 = 0u; row0 < p.rows; row0 += 32u) {
     workgroupBarrier();
-    for (var i = t; i < 1024u; i += THREADS) {
-      let c = column0 + i % 32u;
-      let row = row0 + i / 32u;
-      w_tile[i] = 0.0;
-      if (row < p.rows && c < p.cols) {
-        w_tile[i] = weight_value(p.matrix, p.plane, row, p.units, c);
+    for (var i = t; i < 256u; i += THREADS) {
+      let row = row0 + i / 8u;
+      var v = vec4<f32>();
+      for (var k = 0u; k < 4u && row < p.rows; k++) {
+        let c = column0 + 4u * (i % 8u) + k;
+        if (c < p.cols) {
+          v[k] = weight_value(p.matrix, p.plane, row, p.units, c);
+        }
       }
+      w_tile[i] = v;
     }
     for (var i = t; i < Y_SIZE; i += THREADS) {
       let token = token0 + i / 32u;
@@ -59,10 +62,7 @@ fn main(
     workgroupBarrier();
     for (var r = 0u; r < 32u; r++) {
       for (var i = 0u; i < 4u; i++) {
-        let y = y_tile[(4u * (t / 8u) + i) * 32u + r];
-        for (var j = 0u; j < 4u; j++) {
-          acc[i][j] += y * w_tile[r * 32u + 4u * (t % 8u) + j];
-        }
+        acc[i] += y_tile[(4u * (t / 8u) + i) * 32u + r] * w_tile[8u * r + t % 8u];
       }
     }
   }

@@ -24,9 +24,7 @@ const sweep = SIZES.map((cols, i) =>
     ],
   }),
 );
-const some = [...cases, ...gradientCases].filter(({ name }, i) => {
-  return i % 12 === 0 || /attention|rope|rmsNorm|siluMul/.test(name);
-});
+const some = [...cases, ...gradientCases].filter((_, i) => i % 5 === 0);
 
 describe.skipIf(webgpuMissing !== undefined)("on a device", () => {
   describe.each([32, 128])("workgroups of %d threads", (threads) => {
