@@ -82,6 +82,13 @@ interface Owned {
 
 /** Checks that handles are alive and of the backend they are given to. */
 export class HandleRegistry {
+  #deletions = 0;
+
+  /** What was alive is alive as long as this stays. */
+  get deletions(): number {
+    return this.#deletions;
+  }
+
   add<H extends WasmHandle>(handle: H): H {
     (handle as Owned)[OWNER] = this;
     return handle;
@@ -89,6 +96,7 @@ export class HandleRegistry {
 
   delete(handle: Handle): void {
     (handle as Owned)[OWNER] = undefined;
+    this.#deletions++;
   }
 
   /** @throws Error for a handle that was freed or made by another backend */

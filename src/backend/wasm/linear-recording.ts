@@ -26,6 +26,8 @@ export class LinearRecording {
   readonly #outputs: readonly LinearOutput[];
   readonly #content: Content;
   readonly #moves: number;
+  /** When all handles were last found alive. */
+  #deletions: number;
 
   /** @param from address of the row */
   constructor(
@@ -39,6 +41,7 @@ export class LinearRecording {
     this.#outputs = outputs.map((output) => ({ ...output, bank: output.bank.map(copyEntry) }));
     this.#content = content;
     this.#moves = recorder.scratch.moves;
+    this.#deletions = recorder.handles.deletions;
   }
 
   /** Whether a call would record the same but for its m. @throws Error for a handle that was freed */
@@ -52,18 +55,26 @@ export class LinearRecording {
       if (now.out !== then.out || now.weight !== then.weight || now.bias !== then.bias)
         return false;
       if (now.accumulate !== then.accumulate || now.bank.length !== then.bank.length) return false;
-      handles.get(now.out);
-      handles.get(now.weight);
-      if (now.bias !== undefined) handles.get(now.bias);
       for (let j = 0; j < now.bank.length; j++) {
         const entry = now.bank[j] as BankEntry;
         const before = then.bank[j] as BankEntry;
         if (entry.segment !== before.segment) return false;
         if ((firstOf(entry) === 0) !== (before.m === 0)) return false;
-        handles.get(entry.segment);
       }
     }
+    if (this.#deletions !== handles.deletions) this.#checkHandles();
     return true;
+  }
+
+  #checkHandles(): void {
+    const { handles } = this.#recorder;
+    for (const { out, weight, bias, bank } of this.#outputs) {
+      handles.get(out);
+      handles.get(weight);
+      if (bias !== undefined) handles.get(bias);
+      for (const { segment } of bank) handles.get(segment);
+    }
+    this.#deletions = handles.deletions;
   }
 
   /** Records the call once more. */
