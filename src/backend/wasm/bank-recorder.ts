@@ -124,8 +124,9 @@ export class BankRecorder {
 
   /** Whether a segment of this type takes part. */
   uses(type: BankType): boolean {
-    for (let i = 0; i < this.#active; i++)
+    for (let i = 0; i < this.#active; i++) {
       if (this.#segment(i).segment.a.type === type) return true;
+    }
     return false;
   }
 
