@@ -95,20 +95,27 @@ describe.skipIf(webgpuMissing !== undefined)("on a device", () => {
     }
   });
 
-  test("an error names the shader and its line", async () => {
-    const pipelines = new Pipelines(
-      new Proxy(device, {
-        get: (target, key) => {
-          if (key !== "createShaderModule") return Reflect.get(target, key).bind?.(target);
-          return ({ label, code }: GPUShaderModuleDescriptor) =>
-            target.createShaderModule({
-              ...(label === undefined ? {} : { label }),
-              code: code.replace("inverseSqrt(", "noSuchFunction("),
-            });
-        },
-      }),
-      { subgroups: true, packedDot: true, threads: 64 },
-    );
+  /** Whose shaders have a mistake. */
+  function wrongPipelines(right: string, fail: (error: unknown) => void): Pipelines {
+    const wrong = new Proxy(device, {
+      get: (target, key) => {
+        if (key !== "createShaderModule") return Reflect.get(target, key).bind?.(target);
+        return ({ label, code }: GPUShaderModuleDescriptor) =>
+          target.createShaderModule({
+            ...(label === undefined ? {} : { label }),
+            code: code.replace(right, "noSuchFunction("),
+          });
+      },
+    });
+    return new Pipelines(wrong, { subgroups: true, packedDot: true, threads: 64, fail });
+  }
+
+  test("an error names the shader and its line, also where nobody waits for it", async () => {
+    const told = new Promise((resolve) => {
+      wrongPipelines("soften(state", resolve).warmUpCache(64, "f16");
+    });
+    expect(String(await told)).toMatch(/shader attention .*shaders\/attention\.wgsl:\d+/);
+    const pipelines = wrongPipelines("inverseSqrt(", () => undefined);
     await expect(pipelines.warmUp("f32")).rejects.toMatchObject({
       code: "BACKEND_FAILED",
       message: expect.stringMatching(

@@ -2,6 +2,7 @@
 import { TureenError } from "../../errors.ts";
 import type { KvCacheType } from "../backend.ts";
 import {
+  type ComposedShader,
   composeShader,
   parseKey,
   type ShaderOptions,
@@ -14,11 +15,19 @@ import { bankType, type Storage } from "./layout.ts";
 const BY_WEIGHTS = ["embed", "matvec", "matmul"];
 const BY_BANK = ["rope", "silu-mul"];
 const PLAIN = ["rmsnorm", "quantize", "choose", "choose-merge"];
+const HINT = "Use the wasm backend; please report this.";
 const COMPUTE = 0x4; // GPUShaderStage.COMPUTE
 
 export interface PipelineOptions extends ShaderOptions {
   /** Of a workgroup. */
   readonly threads: number;
+  /** Told of what turns out to be wrong when nobody waits for it. */
+  readonly fail: (error: unknown) => void;
+}
+
+interface Module {
+  readonly module: GPUShaderModule;
+  readonly checked: Promise<void>;
 }
 
 export class Pipelines {
@@ -28,6 +37,7 @@ export class Pipelines {
   readonly #pipelineLayout: GPUPipelineLayout;
   /** The f32 variants also serve passes that have no bank. */
   readonly #banks = new Set<"f32" | "q8">(["f32"]);
+  readonly #modules = new Map<string, Module>();
   readonly #ready = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<void>>();
 
@@ -87,11 +97,12 @@ export class Pipelines {
     }
   }
 
+  /** Compiles it, if need be, while the caller goes on: a mistake shows later, by `fail`. */
   get(key: string): GPUComputePipeline {
     const ready = this.#ready.get(key);
     if (ready !== undefined) return ready;
-    const { code } = composeShader(parseKey(key).name, this.#options);
-    const module = this.#device.createShaderModule({ label: key, code });
+    const { module, checked } = this.#module(key);
+    checked.catch(this.#options.fail);
     const pipeline = this.#device.createComputePipeline(this.#descriptor(key, module));
     this.#ready.set(key, pipeline);
     return pipeline;
@@ -106,30 +117,28 @@ export class Pipelines {
 
   /** @throws TureenError `BACKEND_FAILED`, naming file and line */
   async #compile(key: string): Promise<void> {
-    const { code, locate } = composeShader(parseKey(key).name, this.#options);
-    const module = this.#device.createShaderModule({ label: key, code });
-    const { messages } = await module.getCompilationInfo();
-    const error = messages.find(({ type }) => type === "error");
-    if (error !== undefined) {
-      throw new TureenError("BACKEND_FAILED", `shader ${key} does not compile`, {
-        found: error.message,
-        where: locate(error.lineNum),
-        hint: "Use the wasm backend; please report this.",
-      });
-    }
+    const { module, checked } = this.#module(key);
+    await checked;
     try {
       const pipeline = await this.#device.createComputePipelineAsync(this.#descriptor(key, module));
       this.#ready.set(key, pipeline);
     } catch (cause) {
-      const found = String(cause);
-      const hint = "Use the wasm backend; please report this.";
-      throw new TureenError(
-        "BACKEND_FAILED",
-        `shader ${key} was refused by the GPU`,
-        { found, hint },
-        { cause },
-      );
+      const details = { found: String(cause), hint: HINT };
+      const what = `shader ${key} was refused by the GPU`;
+      throw new TureenError("BACKEND_FAILED", what, details, { cause });
     }
+  }
+
+  /** The module of all keys of one shader. */
+  #module(key: string): Module {
+    const { name } = parseKey(key);
+    const known = this.#modules.get(name);
+    if (known !== undefined) return known;
+    const composed = composeShader(name, this.#options);
+    const module = this.#device.createShaderModule({ label: name, code: composed.code });
+    const made = { module, checked: check(name, module, composed) };
+    this.#modules.set(name, made);
+    return made;
   }
 
   #descriptor(key: string, module: GPUShaderModule): GPUComputePipelineDescriptor {
@@ -137,6 +146,22 @@ export class Pipelines {
     const compute = { module, entryPoint: "main", constants };
     return { label: key, layout: this.#pipelineLayout, compute };
   }
+}
+
+/** @throws TureenError `BACKEND_FAILED`, naming file and line */
+async function check(
+  name: string,
+  module: GPUShaderModule,
+  { locate }: ComposedShader,
+): Promise<void> {
+  const { messages } = await module.getCompilationInfo();
+  const error = messages.find(({ type }) => type === "error");
+  if (error === undefined) return;
+  throw new TureenError("BACKEND_FAILED", `shader ${name} does not compile`, {
+    found: error.message,
+    where: locate(error.lineNum),
+    hint: HINT,
+  });
 }
 
 interface CacheShaders {

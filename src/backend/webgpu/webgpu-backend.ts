@@ -80,7 +80,15 @@ export class WebGpuBackend implements Backend {
     this.build = `${description || "unnamed GPU"}${subgroups ? ", subgroups" : ""}`;
     this.#device = device;
     this.#source = new BufferSource(device);
-    this.#pipelines = new Pipelines(device, { subgroups, packedDot, threads });
+    this.#pipelines = new Pipelines(device, {
+      subgroups,
+      packedDot,
+      threads,
+      // says more than what the device says of the same
+      fail: (error) => {
+        if (error instanceof TureenError) this.#failure = error;
+      },
+    });
     const keeper = {
       threads,
       check: () => this.#check(),
