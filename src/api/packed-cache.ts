@@ -1,6 +1,7 @@
 // Loads weights from where an earlier load has kept them packed, or keeps them there. Loaded when it is needed. Whatever goes wrong
 // with the cache, the model is loaded.
 import type { Backend } from "../backend/backend.ts";
+import { packedSize } from "../backend/packing.ts";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
 import type { DecoderWeights, PackedWeights } from "../model/weights.ts";
 import type { HubCache } from "../sources/cache/cache.ts";
@@ -94,10 +95,7 @@ async function findPlace(parts: PackedCacheParts): Promise<Place> {
   const cache = origin.cache ?? (await chooseCache(hub));
   const store = cache?.packed;
   if (cache === undefined || store === undefined) throw new Error("there is no cache");
-  const nBytes = tensors.reduce((sum, { shape }) => {
-    const [rows, cols] = shape as [number, number?];
-    return sum + (cols === undefined ? 4 * rows : packing.nBytes(quantize, rows, cols));
-  }, 0);
+  const nBytes = packedSize(packing, quantize, tensors);
   const layout = packing.layout(quantize);
   const { name: model, commit, folder } = origin;
   const { version } = packing;

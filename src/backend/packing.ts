@@ -29,3 +29,17 @@ export interface Packing {
     pieces: AsyncIterable<Uint8Array>,
   ): Promise<Matrix>;
 }
+
+/** Bytes of tensors as they are held: matrices [rows, cols] packed, vectors [length] f32. */
+export function packedSize(
+  packing: Packing,
+  type: WeightType,
+  tensors: Iterable<{ readonly shape: readonly number[] }>,
+): number {
+  let sum = 0;
+  for (const { shape } of tensors) {
+    const [rows, cols] = shape as [number, number?];
+    sum += cols === undefined ? 4 * rows : packing.nBytes(type, rows, cols);
+  }
+  return sum;
+}

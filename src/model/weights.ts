@@ -9,7 +9,7 @@ import type {
   Vector,
   WeightType,
 } from "../backend/backend.ts";
-import type { Packing } from "../backend/packing.ts";
+import { type Packing, packedSize } from "../backend/packing.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
 import { isFloatDType, toFloat32 } from "../formats/float.ts";
@@ -148,6 +148,9 @@ export async function readLinear(
   return toFloat32(await source.read(0, source.rows), source.dtype);
 }
 
+/** What the place of a tensor may take beside its bytes. */
+const ALIGNMENT = 64;
+
 class Loader {
   readonly #checkpoint: Checkpoint;
   readonly #config: ModelConfig;
@@ -186,7 +189,7 @@ class Loader {
     const config = this.#config;
     this.#names.check();
     this.#bytesTotal = this.#names.totalBytes();
-    this.#backend.packing?.reserve(this.#packedBytes(this.#backend.packing));
+    if (this.#backend.packing !== undefined) this.#reserve(this.#backend.packing);
     for (const info of this.#names.inFileOrder()) {
       throwIfAborted(this.#signal);
       if (info.shape.length === 2) await this.#loadMatrix(info);
@@ -221,14 +224,11 @@ class Loader {
     };
   }
 
-  /** Of all weights, and a little more for where they begin. */
-  #packedBytes({ nBytes }: Packing): number {
-    let sum = 0;
-    for (const { shape } of this.#names.inFileOrder()) {
-      const [rows, cols] = shape as [number, number?];
-      sum += 64 + (cols === undefined ? 4 * rows : nBytes(this.#type, rows, cols));
-    }
-    return sum;
+  /** Whatever does not fit is refused here. @throws TureenError `OUT_OF_MEMORY` */
+  #reserve(packing: Packing): void {
+    const tensors = this.#names.inFileOrder();
+    const nBytes = packedSize(packing, this.#type, tensors);
+    packing.reserve(nBytes + ALIGNMENT * tensors.length);
   }
 
   free(): void {
