@@ -1,6 +1,8 @@
 // Activations into panels (layout.ts): f32 transposed, or quantized per token and block of 32 columns:
 //   d = amax / 127, q = round(x · (127 / amax)), s = d Σ q      (round to nearest, ties to even; d = 0 if 127 / amax overflows)
 // The last block is filled with zeros.
+
+import { greatest, round_magic, round_to_i32 } from "./lanes";
 import {
   BLOCK_BYTES_I8,
   BLOCK_BYTES_I16,
@@ -87,7 +89,7 @@ function pack_block<Int>(to: usize, from: usize, nCols: i32, width: i32, lane: i
   const v5 = load_columns(from + 80, nCols - 20);
   const v6 = load_columns(from + 96, nCols - 24);
   const v7 = load_columns(from + 112, nCols - 28);
-  const top = max_lane(
+  const top = greatest(
     max_abs(max_abs(max_abs(v0, v1), max_abs(v2, v3)), max_abs(max_abs(v4, v5), max_abs(v6, v7))),
   );
   let scale = top / 127;
@@ -98,14 +100,14 @@ function pack_block<Int>(to: usize, from: usize, nCols: i32, width: i32, lane: i
   }
   const factor = f32x4.splat(inverse);
   const magic = round_magic(width);
-  const q0 = round(v0, factor, magic);
-  const q1 = round(v1, factor, magic);
-  const q2 = round(v2, factor, magic);
-  const q3 = round(v3, factor, magic);
-  const q4 = round(v4, factor, magic);
-  const q5 = round(v5, factor, magic);
-  const q6 = round(v6, factor, magic);
-  const q7 = round(v7, factor, magic);
+  const q0 = round_to_i32(f32x4.mul(v0, factor), magic);
+  const q1 = round_to_i32(f32x4.mul(v1, factor), magic);
+  const q2 = round_to_i32(f32x4.mul(v2, factor), magic);
+  const q3 = round_to_i32(f32x4.mul(v3, factor), magic);
+  const q4 = round_to_i32(f32x4.mul(v4, factor), magic);
+  const q5 = round_to_i32(f32x4.mul(v5, factor), magic);
+  const q6 = round_to_i32(f32x4.mul(v6, factor), magic);
+  const q7 = round_to_i32(f32x4.mul(v7, factor), magic);
   const total = sum_lanes(
     i32x4.add(
       i32x4.add(i32x4.add(q0, q1), i32x4.add(q2, q3)),
@@ -142,13 +144,6 @@ function max_abs(a: v128, b: v128): v128 {
   return f32x4.pmax(f32x4.abs(a), f32x4.abs(b));
 }
 
-function max_lane(v: v128): f32 {
-  return max(
-    max(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)),
-    max(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)),
-  );
-}
-
 function sum_lanes(v: v128): i32 {
   return (
     i32x4.extract_lane(v, 0) +
@@ -156,16 +151,6 @@ function sum_lanes(v: v128): i32 {
     i32x4.extract_lane(v, 2) +
     i32x4.extract_lane(v, 3)
   );
-}
-
-/** 1.5 · 2^23 in every lane, made so that no compiler builds it anew for every use (layout.ts). */
-function round_magic(positive: i32): v128 {
-  return i32x4.splat(0x4b400000 | (positive >> 31));
-}
-
-/** To the nearest integer, ties to even, of magnitudes below 2^22: the sum has no bits for fractions. */
-function round(v: v128, factor: v128, magic: v128): v128 {
-  return i32x4.sub(f32x4.add(f32x4.mul(v, factor), magic), magic);
 }
 
 /** Four 32-bit values, `width` of them apart. */

@@ -5,6 +5,7 @@
 //   q4  d = (hi - lo) / 15, m = lo, q = clamp(round((w - lo) · (15 / (hi - lo))), 0, 15)
 
 import { half_to_f32 } from "./half";
+import { greatest, least, round_magic, round_to_i32 } from "./lanes";
 import {
   block_count,
   last_pairs,
@@ -126,26 +127,6 @@ function put_q4(tile: usize, x: usize, cols: i32, lane: i32): void {
   }
 }
 
-/** Nearest integers, ties to even, of |value| < 2^22: adding 1.5 · 2^23 leaves no room for a fraction. */
-function round_to_i32(value: v128): v128 {
-  const magic = f32x4.splat(12582912);
-  return i32x4.sub(f32x4.add(value, magic), magic);
-}
-
-function least(x: v128): f32 {
-  return min(
-    min(f32x4.extract_lane(x, 0), f32x4.extract_lane(x, 1)),
-    min(f32x4.extract_lane(x, 2), f32x4.extract_lane(x, 3)),
-  );
-}
-
-function greatest(x: v128): f32 {
-  return max(
-    max(f32x4.extract_lane(x, 0), f32x4.extract_lane(x, 1)),
-    max(f32x4.extract_lane(x, 2), f32x4.extract_lane(x, 3)),
-  );
-}
-
 /** x: 32 columns, zeros behind the row's end. */
 function quantize_q8(block: usize, x: usize, pairs: i32, lane: i32): void {
   let top = f32x4.splat(0);
@@ -161,9 +142,10 @@ function quantize_q8(block: usize, x: usize, pairs: i32, lane: i32): void {
   }
   store<f32>(block + (lane << 2), scale);
   const factor = f32x4.splat(inverse);
+  const magic = round_magic(lane);
   let to = block + q8_offset(0, lane);
   for (let pair = 0; pair < pairs; pair += 2) {
-    const q32 = round_to_i32(f32x4.mul(v128.load(x + (pair << 3)), factor));
+    const q32 = round_to_i32(f32x4.mul(v128.load(x + (pair << 3)), factor), magic);
     const q16 = i16x8.narrow_i32x4_s(q32, q32);
     const q = i8x16.narrow_i16x8_s(q16, q16);
     v128.store_lane<i16>(to, q, 0);
@@ -200,17 +182,19 @@ function quantize_q4(block: usize, x: usize, nCols: i32, lane: i32): void {
   store<f32>(block + (lane << 2), lo, 32);
   const minimum = f32x4.splat(lo);
   const factor = f32x4.splat(inverse);
+  const magic = round_magic(lane);
   for (col = 0; col < nCols; col += 8) {
     const at = x + (col << 2);
-    const bytes = nibbles(at, minimum, factor) | (nibbles(at + 16, minimum, factor) << 4);
+    const bytes =
+      nibbles(at, minimum, factor, magic) | (nibbles(at + 16, minimum, factor, magic) << 4);
     store<u16>(block + q4_offset(col, lane), bytes);
     store<u16>(block + q4_offset(col + 2, lane), bytes >> 16);
   }
 }
 
 /** Four columns as one byte each. Columns past the row's end meet activations of zero, so their value does not matter. */
-function nibbles(x: usize, minimum: v128, factor: v128): u32 {
-  const q = round_to_i32(f32x4.mul(f32x4.sub(v128.load(x), minimum), factor));
+function nibbles(x: usize, minimum: v128, factor: v128, magic: v128): u32 {
+  const q = round_to_i32(f32x4.mul(f32x4.sub(v128.load(x), minimum), factor), magic);
   const q16 = i16x8.narrow_i32x4_s(q, q);
   const low = i8x16.min_u(i8x16.narrow_i16x8_u(q16, q16), i8x16.splat(15));
   return u32(i32x4.extract_lane(low, 0));

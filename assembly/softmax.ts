@@ -1,5 +1,6 @@
 // The exponentials of a softmax: of one row of scores, whose sum divides them later.
 import { exp_f32x4 } from "./exp";
+import { greatest } from "./lanes";
 
 /**
  * In place: e^(scale · score - max) for j < visible, 0 for visible <= j < limit rounded up to 4. visible >= 1.
@@ -21,10 +22,7 @@ export function exponentiate(
     v128.store(at, score);
     top = f32x4.pmax(top, score);
   }
-  const highest = max(
-    max(f32x4.extract_lane(top, 0), f32x4.extract_lane(top, 1)),
-    max(f32x4.extract_lane(top, 2), f32x4.extract_lane(top, 3)),
-  );
+  const highest = greatest(top);
   const shift = f32x4.splat(highest);
   let sums = f32x4.splat(0);
   for (let at = scores; at < end; at += 16) {

@@ -75,8 +75,9 @@ export class CommandList {
       this.#dataUsed = 0;
     }
     if (words > this.#dataWords) {
+      const room = this.#arena.allocate(words * 4); // or the old one stays
       this.#arena.free(this.#data);
-      this.#data = this.#arena.allocate(words * 4);
+      this.#data = room;
       this.#dataWords = words;
     }
     const offset = this.#data + this.#dataUsed * 4;
