@@ -15,8 +15,7 @@ import type { Sampling } from "./sampling.ts";
  * How a matrix is held and multiplied.
  * - `f32`: 32-bit floats.
  * - `q8`: blocks of 32 columns: int8 q in -127..127 and one f32 scale d. w = d q.
- * - `q4`: blocks of 32 columns: 4-bit q in 0..15, one f32 scale d and one f32 minimum m. w = d q + m. GGUF's Q4_0, Q4_1 and
- *   Q4_K map onto it exactly.
+ * - `q4`: blocks of 32 columns: 4-bit q in 0..15, one scale d and one minimum m, both bf16. w = d q + m.
  *
  * For q8 and q4, activations are quantized per block of 32 to int8 as well, and each block's product is an exact integer
  * (see quantize.ts for the rounding).
@@ -185,8 +184,9 @@ export interface Backend {
   replaceMatrix(matrix: Matrix, source: MatrixSource): Promise<void>;
   loadVector(name: string, values: Float32Array): Vector;
   /**
-   * Packs a segment. Beside an f32 base matrix it is held in f32, beside q8 and q4 in q8: A with the base's blocks of 32
-   * columns, B in blocks of 32 ranks (the last one shorter). h = m (A x) is quantized in the same blocks.
+   * Packs a segment, held as its base matrix is. Beside q8 and q4: A with the base's blocks of 32 columns, B in blocks of 32
+   * ranks (the last one shorter). h = m (A x) is quantized in the same blocks.
+   * @throws TureenError `WEIGHTS_NOT_FINITE`, `OUT_OF_MEMORY`
    */
   loadSegment(data: SegmentData, base: WeightType): Segment;
   createTensor(rows: number, cols: number): Tensor;

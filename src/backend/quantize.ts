@@ -1,5 +1,6 @@
 // The rounding of q8 and q4, defined once. Every operation is one f32 operation, rounded to nearest even, so that backends
 // can repeat it bit for bit. Nothing here knows how a backend lays out its memory.
+import { ceilToBf16, floorToBf16 } from "./bf16.ts";
 
 /** Columns (or ranks) that share one scale. */
 export const BLOCK = 32;
@@ -19,7 +20,7 @@ export interface QuantizedRows {
   readonly q: Int8Array;
   /** Scale d of each block [rows, blocks] */
   readonly d: Float32Array;
-  /** Minimum m of each block [rows, blocks]; q4 only */
+  /** Minimum m of each block [rows, blocks]; q4 only, where m and d are bf16 */
   readonly m: Float32Array | undefined;
 }
 
@@ -98,8 +99,9 @@ export function quantizeBlockQ8(
 }
 
 /**
- * One block to 4 bits: lo = min x, hi = max x, d = (hi - lo) / 15, q = roundHalfEven((x - lo) · (15 / (hi - lo))), m = lo.
- * Where 15 / (hi - lo) is not finite (no range, or a subnormal one) all q and d are 0.
+ * One block to 4 bits, whose minimum m and scale d are bf16: m = the largest bf16 ≤ min x, d = the smallest bf16 ≥
+ * (max x - m) / 15, so that the steps reach over all values; q = min(15, roundHalfEven((x - m) · (1 / d))).
+ * Where 1 / d is not finite (all values are m, or next to it) d and all q are 0.
  * @param n columns, at most 32
  * @param q receives n values in 0..15 from `at`
  */
@@ -116,17 +118,18 @@ export function quantizeBlockQ4(
     lo = Math.min(lo, x[start + i]!);
     hi = Math.max(hi, x[start + i]!);
   }
-  const range = Math.fround(hi - lo);
-  const inverse = hi > lo ? Math.fround(15 / range) : 0;
+  const m = floorToBf16(lo);
+  const d = ceilToBf16(Math.fround(Math.fround(hi - m) / 15));
+  const inverse = Math.fround(1 / d);
   if (inverse === Number.POSITIVE_INFINITY) {
     q.fill(0, at, at + n);
-    return { d: 0, m: lo };
+    return { d: 0, m };
   }
   for (let i = 0; i < n; i++) {
-    const scaled = Math.fround(Math.fround(x[start + i]! - lo) * inverse);
-    q[at + i] = Math.min(15, Math.max(0, roundHalfEven(scaled)));
+    const scaled = Math.fround(Math.fround(x[start + i]! - m) * inverse);
+    q[at + i] = Math.min(15, roundHalfEven(scaled));
   }
-  return { d: Math.fround(range / 15), m: lo };
+  return { d, m };
 }
 
 /** Column `col` of a quantized row: d q, or d q + m. */

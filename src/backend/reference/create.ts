@@ -18,6 +18,7 @@ import type {
   Vector,
   WeightType,
 } from "../backend.ts";
+import { checkFinite } from "../check-finite.ts";
 import type { Gradients } from "../gradients.ts";
 import { roundToHalf } from "../half.ts";
 import { dequantize } from "../quantize.ts";
@@ -37,7 +38,7 @@ import {
   ReferenceVector,
 } from "./handles.ts";
 import { linear } from "./linear.ts";
-import { checkFinite, readMatrix } from "./read-matrix.ts";
+import { readMatrix } from "./read-matrix.ts";
 import { createReferenceSampling } from "./sampling.ts";
 
 /** Creates the backend that is slow and obvious; it runs on every host. */
@@ -99,12 +100,11 @@ class ReferenceBackend implements Backend {
     checkFinite(`${name} (A)`, a, cols);
     checkFinite(`${name} (B)`, b, rank);
     if (bias !== undefined) checkFinite(`${name} (bias)`, bias, rows);
-    const type = base === "f32" ? "f32" : "q8";
     return this.#keep(
       new ReferenceSegment(
         segment,
-        packRows(a, rank, cols, type),
-        packRows(b, rows, rank, type),
+        packRows(a, rank, cols, base),
+        packRows(b, rows, rank, base),
         bias?.slice(),
       ),
     );

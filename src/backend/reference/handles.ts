@@ -64,9 +64,9 @@ export class ReferenceSegment implements Segment {
   readonly rank: number;
   readonly rows: number;
   readonly cols: number;
-  /** [rank, cols]; f32 beside f32, else q8 */
+  /** [rank, cols], of the base's type */
   readonly a: Rows;
-  /** [rows, rank]; f32 beside f32, else q8 */
+  /** [rows, rank], of the base's type */
   readonly b: Rows;
   /** [rows] */
   readonly bias: Float32Array | undefined;

@@ -99,7 +99,7 @@ function linearQuantized(
   }
 }
 
-/** h = m (A x), f32 [rank]; for a q8 segment quantized in blocks of 32 ranks. */
+/** h = m (A x), f32 [rank]; for a quantized segment to int8 in blocks of 32 ranks. */
 function project(
   segment: ReferenceSegment,
   m: number,

@@ -1,7 +1,7 @@
 // Brings a matrix from its source into f32 or quantized rows, a piece at a time.
-import { TureenError } from "../../errors.ts";
-import { findNotFinite, toFloat32 } from "../../formats/float.ts";
+import { toFloat32 } from "../../formats/float.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
+import { checkFinite } from "../check-finite.ts";
 import { createQuantizedRows, quantizeRow } from "../quantize.ts";
 import { allocate } from "./allocate.ts";
 import type { Rows } from "./handles.ts";
@@ -33,15 +33,4 @@ export async function readMatrix(source: MatrixSource, type: WeightType): Promis
     }
   }
   return out;
-}
-
-/** @throws TureenError `WEIGHTS_NOT_FINITE`, naming the tensor and the first bad row. */
-export function checkFinite(name: string, values: Float32Array, cols: number, firstRow = 0): void {
-  const bad = findNotFinite(values);
-  if (bad === -1) return;
-  throw new TureenError("WEIGHTS_NOT_FINITE", `${name} holds a number that is not finite`, {
-    found: String(values[bad]),
-    where: `row ${firstRow + Math.floor(bad / cols)}, column ${bad % cols}`,
-    hint: "The file is damaged, or was saved from a training run that diverged",
-  });
 }
