@@ -71,8 +71,9 @@ export function embed_q4(
       const block = w + (col >> 5) * Q4_BLOCK_BYTES;
       const byte = load<u8>(block + q4_offset(col & 31, lane));
       const q = f32(col & 4 ? byte >> 4 : byte & 15);
-      const scale = block + (lane << 2);
-      store<f32>(to + (col << 2), load<f32>(scale) * q + load<f32>(scale, 32));
+      const pair = load<u32>(block + (lane << 2));
+      const scale = reinterpret<f32>(pair << 16);
+      store<f32>(to + (col << 2), scale * q + reinterpret<f32>(pair & 0xffff0000));
     }
   }
 }

@@ -3,7 +3,7 @@
 // Weights. Rows are taken 8 at a time (a *tile*): two groups of 4, one row per lane. Missing rows of the last tile are zero.
 //   f32  per column: 8 f32.
 //   q8   per block of 32 columns: 8 f32 scales, then per pair of columns: 8 rows × 2 int8.
-//   q4   per block of 32 columns: 8 f32 scales, 8 f32 minimums, then per octet (8 columns): group 0, group 1, each 16 bytes,
+//   q4   per block of 32 columns: 8 × bf16 scale and bf16 minimum, then per octet (8 columns): group 0, group 1, each 16 bytes,
 //        whose low nibbles hold the octet's first four columns, the high nibbles its last four:
 //          relaxed builds   4 rows × 4 columns
 //          baseline builds  columns 0 and 1 of the four rows, then columns 2 and 3
@@ -26,7 +26,7 @@ export const BLOCK_BYTES_I8: i32 = 40;
 
 /** Bytes of a whole block of a tile of weights. */
 export const Q8_BLOCK_BYTES: i32 = 288;
-export const Q4_BLOCK_BYTES: i32 = 192;
+export const Q4_BLOCK_BYTES: i32 = 160;
 
 /** Quantization blocks of a row. */
 export function block_count(cols: i32): i32 {
@@ -48,7 +48,7 @@ export function tile_bytes<W>(cols: i32): usize {
   if (isFloat<W>()) return usize(cols) << 5;
   const whole = usize(block_count(cols) - 1);
   if (isSigned<W>()) return whole * Q8_BLOCK_BYTES + 32 + (last_pairs(cols) << 4);
-  return whole * Q4_BLOCK_BYTES + 64 + (last_octets(cols) << 5);
+  return whole * Q4_BLOCK_BYTES + 32 + (last_octets(cols) << 5);
 }
 
 /** Offset of column `col` (0..31) of row `lane` (0..7) in a q8 block. */
@@ -58,7 +58,7 @@ export function q8_offset(col: i32, lane: i32): i32 {
 
 /** Offset of the byte that holds column `col` (0..31) of row `lane` (0..7) in a q4 block; in its high nibble if col & 4. */
 export function q4_offset(col: i32, lane: i32): i32 {
-  const octet = 64 + ((col >> 3) << 5);
+  const octet = 32 + ((col >> 3) << 5);
   if (ASC_FEATURE_RELAXED_SIMD) return octet + (lane << 2) + (col & 3);
   return octet + ((lane >> 2) << 4) + ((col & 2) << 2) + ((lane & 3) << 1) + (col & 1);
 }
@@ -73,6 +73,21 @@ export function nibble_mask(positive: i32): v128 {
 
 export function int16_ones(positive: i32): v128 {
   return i16x8.splat(i16(1 | (positive >> 31)));
+}
+
+/** The upper half of every int32, made likewise. */
+export function bf16_mask(positive: i32): v128 {
+  return i32x4.splat(i32(0xffff0000) | (positive >> 31));
+}
+
+/** The scales of four rows of a q4 block: the lower halves. */
+export function q4_scales(pairs: v128): v128 {
+  return i32x4.shl(pairs, 16);
+}
+
+/** Their minimums: the upper halves. mask: `bf16_mask` */
+export function q4_minimums(pairs: v128, mask: v128): v128 {
+  return v128.and(pairs, mask);
 }
 
 /** How a product is stored. */

@@ -9,6 +9,7 @@ import {
   nibble_mask,
   Q4_BLOCK_BYTES,
   Q8_BLOCK_BYTES,
+  q4_scales,
   split,
   tile_bytes,
 } from "./layout";
@@ -106,7 +107,7 @@ function unpack_q8(out: usize, w: usize, rows: i32, cols: i32, group: i32): void
         pairs > 2 ? v128.load64_zero(from, 32) : i32x4.splat(0),
         pairs > 3 ? v128.load64_zero(from, 48) : i32x4.splat(0),
       );
-      widen(out, low, high, scales + (half << 4));
+      widen(out, low, high, v128.load(scales + (half << 4)));
       out += 128;
     }
   }
@@ -123,8 +124,9 @@ function unpack_q4(out: usize, w: usize, rows: i32, cols: i32, group: i32): void
   const nibble = nibble_mask(cols);
   for (let row = 0; row < rows; row += 8) {
     const scales = block + usize(row >> 3) * tileBytes;
-    const from = scales + 64 + ((group & 3) << 5);
+    const from = scales + 32 + ((group & 3) << 5);
     for (let half = 0; half < 2; half++) {
+      const pairs = scales + (half << 4);
       let bytes = v128.load(from + (half << 4));
       if (!ASC_FEATURE_RELAXED_SIMD)
         bytes = v128.shuffle<i16>(bytes, bytes, 0, 4, 1, 5, 2, 6, 3, 7);
@@ -132,10 +134,10 @@ function unpack_q4(out: usize, w: usize, rows: i32, cols: i32, group: i32): void
         out,
         v128.and(bytes, nibble),
         v128.and(i16x8.shr_u(bytes, 4), nibble),
-        scales + (half << 4),
+        q4_scales(v128.load(pairs)),
       );
       for (let r = 0; r < 4; r++) {
-        const minimum = v128.load_splat<f32>(scales + (half << 4) + (r << 2), 32);
+        const minimum = i32x4.splat(load<i32>(pairs + (r << 2)) & 0xffff0000);
         v128.store(out, f32x4.add(v128.load(out), minimum));
         v128.store(out, f32x4.add(v128.load(out, 16), minimum), 16);
         out += 32;
@@ -145,19 +147,23 @@ function unpack_q4(out: usize, w: usize, rows: i32, cols: i32, group: i32): void
 }
 
 /** Four rows of 4 + 4 int8 (rows one after another in low and high) to [4, 8] f32, times each row's scale. */
-function widen(out: usize, low: v128, high: v128, scales: usize): void {
+function widen(out: usize, low: v128, high: v128, scales: v128): void {
   const l0 = i16x8.extend_low_i8x16_s(low);
   const l1 = i16x8.extend_high_i8x16_s(low);
   const h0 = i16x8.extend_low_i8x16_s(high);
   const h1 = i16x8.extend_high_i8x16_s(high);
-  put_scaled(out, i32x4.extend_low_i16x8_s(l0), i32x4.extend_low_i16x8_s(h0), scales);
-  put_scaled(out + 32, i32x4.extend_high_i16x8_s(l0), i32x4.extend_high_i16x8_s(h0), scales + 4);
-  put_scaled(out + 64, i32x4.extend_low_i16x8_s(l1), i32x4.extend_low_i16x8_s(h1), scales + 8);
-  put_scaled(out + 96, i32x4.extend_high_i16x8_s(l1), i32x4.extend_high_i16x8_s(h1), scales + 12);
+  const d0 = f32x4.extract_lane(scales, 0);
+  const d1 = f32x4.extract_lane(scales, 1);
+  const d2 = f32x4.extract_lane(scales, 2);
+  const d3 = f32x4.extract_lane(scales, 3);
+  put_scaled(out, i32x4.extend_low_i16x8_s(l0), i32x4.extend_low_i16x8_s(h0), d0);
+  put_scaled(out + 32, i32x4.extend_high_i16x8_s(l0), i32x4.extend_high_i16x8_s(h0), d1);
+  put_scaled(out + 64, i32x4.extend_low_i16x8_s(l1), i32x4.extend_low_i16x8_s(h1), d2);
+  put_scaled(out + 96, i32x4.extend_high_i16x8_s(l1), i32x4.extend_high_i16x8_s(h1), d3);
 }
 
-function put_scaled(out: usize, low: v128, high: v128, scale: usize): void {
-  const d = v128.load_splat<f32>(scale);
+function put_scaled(out: usize, low: v128, high: v128, scale: f32): void {
+  const d = f32x4.splat(scale);
   v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(low), d));
   v128.store(out, f32x4.mul(f32x4.convert_i32x4_s(high), d), 16);
 }

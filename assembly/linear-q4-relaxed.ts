@@ -5,16 +5,30 @@
 // Relaxed builds: `i16x8.relaxed_dot_i8x16_i7x16_s` (pmaddubsw). Its second operand, the nibbles, is in 0..15, so the
 // specification leaves one result. A pair is at most 2·127·15 = 3810 in magnitude, so the 8 products of a block add up in int16
 // (30480) and are widened once per block: two instructions per 16 products.
-import { BLOCK_BYTES_I8, block_count, int16_ones, last_octets, nibble_mask } from "./layout";
+import {
+  BLOCK_BYTES_I8,
+  bf16_mask,
+  block_count,
+  int16_ones,
+  last_octets,
+  nibble_mask,
+  PART_BYTES,
+  part_columns,
+  part_tile,
+  part_token,
+  q4_minimums,
+  q4_scales,
+} from "./layout";
 import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
-/** 8 rows × 4 tokens. */
+/** 8 rows × 4 tokens, all parts (tiles.ts) in one pass over out. */
 export function tile_8x4(
   out: usize,
   outStride: i32,
-  w: usize,
-  x: usize,
-  cols: i32,
+  parts: usize,
+  partsEnd: usize,
+  tile: i32,
+  token: i32,
   nRows: i32,
   bias: usize,
   mode: i32,
@@ -23,8 +37,9 @@ export function tile_8x4(
   const out1 = out + stride;
   const out2 = out1 + stride;
   const out3 = out2 + stride;
-  const mask = nibble_mask(cols);
-  const ones = int16_ones(cols);
+  const mask = nibble_mask(nRows);
+  const upper = bf16_mask(nRows);
+  const ones = int16_ones(nRows);
   let low0 = start_rows(out, nRows, mode);
   let low1 = start_rows(out1, nRows, mode);
   let low2 = start_rows(out2, nRows, mode);
@@ -33,69 +48,76 @@ export function tile_8x4(
   let high1 = start_high(out1, nRows, mode);
   let high2 = start_high(out2, nRows, mode);
   let high3 = start_high(out3, nRows, mode);
-  for (let blocks = block_count(cols); blocks > 0; blocks--) {
-    const scales = w;
-    const octets = blocks === 1 ? last_octets(cols) : 4;
-    let a0 = i16x8.splat(0);
-    let a1 = i16x8.splat(0);
-    let a2 = i16x8.splat(0);
-    let a3 = i16x8.splat(0);
-    let b0 = i16x8.splat(0);
-    let b1 = i16x8.splat(0);
-    let b2 = i16x8.splat(0);
-    let b3 = i16x8.splat(0);
-    let xq = x + 32;
-    w += 64;
-    for (const end = w + (usize(octets) << 5); w < end; w += 32) {
-      const wa = v128.load(w);
-      const wb = v128.load(w, 16);
-      let qa = v128.and(wa, mask);
-      let qb = v128.and(wb, mask);
-      const x0 = v128.load_splat<i32>(xq);
-      a0 = dot(a0, qa, x0);
-      b0 = dot(b0, qb, x0);
-      const x1 = v128.load_splat<i32>(xq, 4);
-      a1 = dot(a1, qa, x1);
-      b1 = dot(b1, qb, x1);
-      const x2 = v128.load_splat<i32>(xq, 8);
-      a2 = dot(a2, qa, x2);
-      b2 = dot(b2, qb, x2);
-      const x3 = v128.load_splat<i32>(xq, 12);
-      a3 = dot(a3, qa, x3);
-      b3 = dot(b3, qb, x3);
-      qa = v128.and(i16x8.shr_u(wa, 4), mask);
-      qb = v128.and(i16x8.shr_u(wb, 4), mask);
-      const y0 = v128.load_splat<i32>(xq, 16);
-      a0 = dot(a0, qa, y0);
-      b0 = dot(b0, qb, y0);
-      const y1 = v128.load_splat<i32>(xq, 20);
-      a1 = dot(a1, qa, y1);
-      b1 = dot(b1, qb, y1);
-      const y2 = v128.load_splat<i32>(xq, 24);
-      a2 = dot(a2, qa, y2);
-      b2 = dot(b2, qb, y2);
-      const y3 = v128.load_splat<i32>(xq, 28);
-      a3 = dot(a3, qa, y3);
-      b3 = dot(b3, qb, y3);
-      xq += 32;
+  for (let part = parts; part < partsEnd; part += PART_BYTES) {
+    const cols = part_columns(part);
+    let w = part_tile<u8>(part, tile);
+    let x = part_token(part, token);
+    for (let blocks = block_count(cols); blocks > 0; blocks--) {
+      const scales = w;
+      const octets = blocks === 1 ? last_octets(cols) : 4;
+      let a0 = i16x8.splat(0);
+      let a1 = i16x8.splat(0);
+      let a2 = i16x8.splat(0);
+      let a3 = i16x8.splat(0);
+      let b0 = i16x8.splat(0);
+      let b1 = i16x8.splat(0);
+      let b2 = i16x8.splat(0);
+      let b3 = i16x8.splat(0);
+      let xq = x + 32;
+      w += 32;
+      for (const end = w + (usize(octets) << 5); w < end; w += 32) {
+        const wa = v128.load(w);
+        const wb = v128.load(w, 16);
+        let qa = v128.and(wa, mask);
+        let qb = v128.and(wb, mask);
+        const x0 = v128.load_splat<i32>(xq);
+        a0 = dot(a0, qa, x0);
+        b0 = dot(b0, qb, x0);
+        const x1 = v128.load_splat<i32>(xq, 4);
+        a1 = dot(a1, qa, x1);
+        b1 = dot(b1, qb, x1);
+        const x2 = v128.load_splat<i32>(xq, 8);
+        a2 = dot(a2, qa, x2);
+        b2 = dot(b2, qb, x2);
+        const x3 = v128.load_splat<i32>(xq, 12);
+        a3 = dot(a3, qa, x3);
+        b3 = dot(b3, qb, x3);
+        qa = v128.and(i16x8.shr_u(wa, 4), mask);
+        qb = v128.and(i16x8.shr_u(wb, 4), mask);
+        const y0 = v128.load_splat<i32>(xq, 16);
+        a0 = dot(a0, qa, y0);
+        b0 = dot(b0, qb, y0);
+        const y1 = v128.load_splat<i32>(xq, 20);
+        a1 = dot(a1, qa, y1);
+        b1 = dot(b1, qb, y1);
+        const y2 = v128.load_splat<i32>(xq, 24);
+        a2 = dot(a2, qa, y2);
+        b2 = dot(b2, qb, y2);
+        const y3 = v128.load_splat<i32>(xq, 28);
+        a3 = dot(a3, qa, y3);
+        b3 = dot(b3, qb, y3);
+        xq += 32;
+      }
+      const pa = v128.load(scales);
+      const pb = v128.load(scales, 16);
+      const d0 = v128.load_splat<f32>(x);
+      const s0 = v128.load_splat<f32>(x, 16);
+      low0 = accumulate(low0, widen(a0, ones), pa, upper, d0, s0);
+      high0 = accumulate(high0, widen(b0, ones), pb, upper, d0, s0);
+      const d1 = v128.load_splat<f32>(x, 4);
+      const s1 = v128.load_splat<f32>(x, 20);
+      low1 = accumulate(low1, widen(a1, ones), pa, upper, d1, s1);
+      high1 = accumulate(high1, widen(b1, ones), pb, upper, d1, s1);
+      const d2 = v128.load_splat<f32>(x, 8);
+      const s2 = v128.load_splat<f32>(x, 24);
+      low2 = accumulate(low2, widen(a2, ones), pa, upper, d2, s2);
+      high2 = accumulate(high2, widen(b2, ones), pb, upper, d2, s2);
+      const d3 = v128.load_splat<f32>(x, 12);
+      const s3 = v128.load_splat<f32>(x, 28);
+      low3 = accumulate(low3, widen(a3, ones), pa, upper, d3, s3);
+      high3 = accumulate(high3, widen(b3, ones), pb, upper, d3, s3);
+      x += 4 * BLOCK_BYTES_I8;
     }
-    const d0 = v128.load_splat<f32>(x);
-    const s0 = v128.load_splat<f32>(x, 16);
-    low0 = accumulate(low0, widen(a0, ones), scales, d0, s0);
-    high0 = accumulate(high0, widen(b0, ones), scales + 16, d0, s0);
-    const d1 = v128.load_splat<f32>(x, 4);
-    const s1 = v128.load_splat<f32>(x, 20);
-    low1 = accumulate(low1, widen(a1, ones), scales, d1, s1);
-    high1 = accumulate(high1, widen(b1, ones), scales + 16, d1, s1);
-    const d2 = v128.load_splat<f32>(x, 8);
-    const s2 = v128.load_splat<f32>(x, 24);
-    low2 = accumulate(low2, widen(a2, ones), scales, d2, s2);
-    high2 = accumulate(high2, widen(b2, ones), scales + 16, d2, s2);
-    const d3 = v128.load_splat<f32>(x, 12);
-    const s3 = v128.load_splat<f32>(x, 28);
-    low3 = accumulate(low3, widen(a3, ones), scales, d3, s3);
-    high3 = accumulate(high3, widen(b3, ones), scales + 16, d3, s3);
-    x += 4 * BLOCK_BYTES_I8;
   }
   store_tiles(
     out,
@@ -129,6 +151,7 @@ export function tile_32x1(
   mode: i32,
 ): void {
   const mask = nibble_mask(cols);
+  const upper = bf16_mask(cols);
   const ones = int16_ones(cols);
   const out1 = out + outStep;
   const out2 = out1 + outStep;
@@ -155,10 +178,10 @@ export function tile_32x1(
     const scales1 = w1;
     const scales2 = w2;
     const scales3 = w3;
-    w += 64;
-    w1 += 64;
-    w2 += 64;
-    w3 += 64;
+    w += 32;
+    w1 += 32;
+    w2 += 32;
+    w3 += 32;
     let xq = x + 8;
     for (const end = xq + (usize(octets) << 3); xq < end; xq += 8) {
       const xl = v128.load_splat<i32>(xq);
@@ -186,14 +209,14 @@ export function tile_32x1(
     }
     const dx = v128.load_splat<f32>(x);
     const sx = v128.load_splat<f32>(x, 4);
-    low0 = accumulate(low0, widen(a0, ones), scales, dx, sx);
-    high0 = accumulate(high0, widen(b0, ones), scales + 16, dx, sx);
-    low1 = accumulate(low1, widen(a1, ones), scales1, dx, sx);
-    high1 = accumulate(high1, widen(b1, ones), scales1 + 16, dx, sx);
-    low2 = accumulate(low2, widen(a2, ones), scales2, dx, sx);
-    high2 = accumulate(high2, widen(b2, ones), scales2 + 16, dx, sx);
-    low3 = accumulate(low3, widen(a3, ones), scales3, dx, sx);
-    high3 = accumulate(high3, widen(b3, ones), scales3 + 16, dx, sx);
+    low0 = accumulate(low0, widen(a0, ones), v128.load(scales), upper, dx, sx);
+    high0 = accumulate(high0, widen(b0, ones), v128.load(scales, 16), upper, dx, sx);
+    low1 = accumulate(low1, widen(a1, ones), v128.load(scales1), upper, dx, sx);
+    high1 = accumulate(high1, widen(b1, ones), v128.load(scales1, 16), upper, dx, sx);
+    low2 = accumulate(low2, widen(a2, ones), v128.load(scales2), upper, dx, sx);
+    high2 = accumulate(high2, widen(b2, ones), v128.load(scales2, 16), upper, dx, sx);
+    low3 = accumulate(low3, widen(a3, ones), v128.load(scales3), upper, dx, sx);
+    high3 = accumulate(high3, widen(b3, ones), v128.load(scales3, 16), upper, dx, sx);
     x += BLOCK_BYTES_I8;
   }
   store_tiles(
@@ -225,6 +248,7 @@ export function tile_8x1(
   mode: i32,
 ): void {
   const mask = nibble_mask(cols);
+  const upper = bf16_mask(cols);
   const ones = int16_ones(cols);
   let low = start_rows(out, nRows, mode);
   let high = start_high(out, nRows, mode);
@@ -234,7 +258,7 @@ export function tile_8x1(
     let a = i16x8.splat(0);
     let b = i16x8.splat(0);
     let xq = x + 8;
-    w += 64;
+    w += 32;
     for (const end = w + (usize(octets) << 5); w < end; w += 32) {
       const xl = v128.load_splat<i32>(xq);
       const xh = v128.load_splat<i32>(xq, 4);
@@ -246,8 +270,8 @@ export function tile_8x1(
     }
     const dx = v128.load_splat<f32>(x);
     const sx = v128.load_splat<f32>(x, 4);
-    low = accumulate(low, widen(a, ones), scales, dx, sx);
-    high = accumulate(high, widen(b, ones), scales + 16, dx, sx);
+    low = accumulate(low, widen(a, ones), v128.load(scales), upper, dx, sx);
+    high = accumulate(high, widen(b, ones), v128.load(scales, 16), upper, dx, sx);
     x += BLOCK_BYTES_I8;
   }
   store_tile(out, low, high, nRows, mode, bias);
@@ -263,8 +287,8 @@ function widen(sums: v128, ones: v128): v128 {
   return i32x4.dot_i16x8_s(sums, ones);
 }
 
-/** acc + f32(sum) · (d · dx) + m · sx. scales: 4 d, 32 bytes before their 4 m. */
-function accumulate(acc: v128, sum: v128, scales: usize, dx: v128, sx: v128): v128 {
-  const scaled = f32x4.mul(f32x4.convert_i32x4_s(sum), f32x4.mul(v128.load(scales), dx));
-  return f32x4.add(f32x4.add(acc, scaled), f32x4.mul(v128.load(scales, 32), sx));
+/** acc + f32(sum) · (d · dx) + m · sx. pairs: d and m of four rows */
+function accumulate(acc: v128, sum: v128, pairs: v128, upper: v128, dx: v128, sx: v128): v128 {
+  const scaled = f32x4.mul(f32x4.convert_i32x4_s(sum), f32x4.mul(q4_scales(pairs), dx));
+  return f32x4.add(f32x4.add(acc, scaled), f32x4.mul(q4_minimums(pairs, upper), sx));
 }

@@ -10,7 +10,7 @@ import { tile_8x1, tile_8x4, tile_32x1 } from "./tiles";
  * W       type of the weights (layout.ts)
  * out     [n, outStride] f32, outStride in elements
  * parts   of the product (layout.ts): packed weights [rows, cols] and activations each; y is the sum over them, in order.
- *         More than one only for f32 and q8, and with mode CONTINUE
+ *         More than one only with mode CONTINUE
  * bias    [rows] f32, or 0
  * mode    STORE: out = y + bias; ADD: out += that; CONTINUE: the sum begins at out
  */

@@ -2,7 +2,7 @@
 // time (the last one may be short).
 //
 //   q8  d = amax / 127, q = round(w · (127 / amax))                         (as src/backend/quantize.ts, to the bit)
-//   q4  d = (hi - lo) / 15, m = lo, q = clamp(round((w - lo) · (15 / (hi - lo))), 0, 15)
+//   q4  m = the largest bf16 ≤ lo, d = the smallest bf16 ≥ (hi - m) / 15, q = min(15, round((w - m) · (1 / d)))
 
 import { half_to_f32 } from "./half";
 import { greatest, least, round_magic, round_to_i32 } from "./lanes";
@@ -171,15 +171,14 @@ function quantize_q4(block: usize, x: usize, nCols: i32, lane: i32): void {
     lo = min(lo, value);
     hi = max(hi, value);
   }
-  const range = hi - lo;
-  let scale = range / 15;
-  let inverse: f32 = range > 0 ? 15 / range : 0;
+  lo = floor_bf16(lo);
+  let scale = -floor_bf16((hi - lo) / -15);
+  let inverse: f32 = 1 / scale;
   if (inverse === Infinity) {
     scale = 0;
     inverse = 0;
   }
-  store<f32>(block + (lane << 2), scale);
-  store<f32>(block + (lane << 2), lo, 32);
+  store<u32>(block + (lane << 2), (reinterpret<u32>(scale) >> 16) | reinterpret<u32>(lo));
   const minimum = f32x4.splat(lo);
   const factor = f32x4.splat(inverse);
   const magic = round_magic(lane);
@@ -190,6 +189,13 @@ function quantize_q4(block: usize, x: usize, nCols: i32, lane: i32): void {
     store<u16>(block + q4_offset(col, lane), bytes);
     store<u16>(block + q4_offset(col + 2, lane), bytes >> 16);
   }
+}
+
+/** The largest bf16, the upper half of an f32, that is not above x. */
+function floor_bf16(x: f32): f32 {
+  const bits = reinterpret<u32>(x);
+  const rest = bits & 0xffff;
+  return reinterpret<f32>(bits - rest + (rest !== 0 && x < 0 ? 0x10000 : 0));
 }
 
 /** Four columns as one byte each. Columns past the row's end meet activations of zero, so their value does not matter. */

@@ -52,6 +52,7 @@ export const OP_PACK_WEIGHTS_Q8: i32 = 29;
 export const OP_PACK_WEIGHTS_Q4: i32 = 30;
 export const OP_BANK_DOWN_F32: i32 = 31;
 export const OP_BANK_DOWN_Q8: i32 = 32;
+export const OP_BANK_DOWN_Q4: i32 = 33;
 
 /** The next command does not read what this one writes. */
 export const NO_BARRIER: i32 = 1;
@@ -126,6 +127,9 @@ function execute(c: usize, tid: i32, threads: i32): void {
       break;
     case OP_BANK_DOWN_Q8:
       run_bank_down<i8>(c, tid, threads);
+      break;
+    case OP_BANK_DOWN_Q4:
+      run_bank_down<u8>(c, tid, threads);
       break;
     case OP_ADD_BIAS:
       add_bias(ptr(c, 0), int(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);

@@ -1,12 +1,11 @@
 // The tiles of a product, whatever the type of weight; the arithmetic is in linear-<type>.ts.
-import { part_columns, part_tile, part_token } from "./layout";
 import * as f32_kernels from "./linear-f32";
 import * as q4_kernels from "./linear-q4";
 import * as q4_relaxed_kernels from "./linear-q4-relaxed";
 import * as q8_kernels from "./linear-q8";
 
 /**
- * Tile `tile` of 8 rows × the 4 tokens from `token` on: the sum of all parts (layout.ts), of which q4 takes one.
+ * Tile `tile` of 8 rows × the 4 tokens from `token` on: the sum of all parts (layout.ts).
  * nRows: how many of the rows exist.
  */
 export function tile_8x4<W>(
@@ -28,12 +27,9 @@ export function tile_8x4<W>(
     q8_kernels.tile_8x4(out, outStride, parts, partsEnd, tile, token, nRows, bias, mode);
     return;
   }
-  const w = part_tile<W>(parts, tile);
-  const x = part_token(parts, token);
-  const cols = part_columns(parts);
   if (ASC_FEATURE_RELAXED_SIMD) {
-    q4_relaxed_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
-  } else q4_kernels.tile_8x4(out, outStride, w, x, cols, nRows, bias, mode);
+    q4_relaxed_kernels.tile_8x4(out, outStride, parts, partsEnd, tile, token, nRows, bias, mode);
+  } else q4_kernels.tile_8x4(out, outStride, parts, partsEnd, tile, token, nRows, bias, mode);
 }
 
 /** Four tiles of 8 rows × 1 token, `outStep` bytes apart in out and bias: four streams through memory. */

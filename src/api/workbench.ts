@@ -120,5 +120,5 @@ export class Workbench {
 
 /** What a backend would hold, without holding it. */
 function describeSegment({ rank, rows, cols, a, b }: SegmentData): Segment {
-  return { kind: "segment", rank, rows, cols, nBytes: a.byteLength + b.byteLength };
+  return { kind: "segment", type: "f32", rank, rows, cols, nBytes: a.byteLength + b.byteLength };
 }

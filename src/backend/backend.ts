@@ -64,6 +64,8 @@ export interface Tensor {
 /** One adapter's slice of one linear layer's bank: A [rank, in], B [out, rank], and B's bias [out] if it has one. */
 export interface Segment {
   readonly kind: "segment";
+  /** Of the matrix that it lies beside. */
+  readonly type: WeightType;
   readonly rank: number;
   readonly rows: number;
   readonly cols: number;

@@ -51,5 +51,6 @@ test.each(builds)("operation codes of build %s", async (build) => {
     OP_PACK_WEIGHTS_Q4: Op.packWeights.q4,
     OP_BANK_DOWN_F32: Op.bankDown.f32,
     OP_BANK_DOWN_Q8: Op.bankDown.q8,
+    OP_BANK_DOWN_Q4: Op.bankDown.q4,
   });
 });

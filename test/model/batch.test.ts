@@ -153,6 +153,7 @@ describe.each(backends)("passes over several sequences on $name", (subject) => {
 describe("banks of several sequences", () => {
   const segment = (rank: number): Segment => ({
     kind: "segment",
+    type: "f32",
     rank,
     rows: 1,
     cols: 1,

@@ -103,6 +103,7 @@ class ReferenceBackend implements Backend {
     return this.#keep(
       new ReferenceSegment(
         segment,
+        base,
         packRows(a, rank, cols, base),
         packRows(b, rows, rank, base),
         bias?.slice(),

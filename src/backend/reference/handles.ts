@@ -61,6 +61,7 @@ export class ReferenceTensor implements Tensor {
 
 export class ReferenceSegment implements Segment {
   readonly kind = "segment";
+  readonly type: WeightType;
   readonly rank: number;
   readonly rows: number;
   readonly cols: number;
@@ -73,10 +74,12 @@ export class ReferenceSegment implements Segment {
 
   constructor(
     { rank, rows, cols }: { rank: number; rows: number; cols: number },
+    type: WeightType,
     a: Rows,
     b: Rows,
     bias: Float32Array | undefined,
   ) {
+    this.type = type;
     this.rank = rank;
     this.rows = rows;
     this.cols = cols;

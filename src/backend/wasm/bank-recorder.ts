@@ -7,8 +7,8 @@ import type { LinearOutput, Tensor, WeightType } from "../backend.ts";
 import type { Arena } from "./arena.ts";
 import { requireBeside } from "./checks.ts";
 import { type CommandList, Mode, Op, WORDS } from "./commands.ts";
-import { type HandleRegistry, segmentType, type WasmSegment } from "./handles.ts";
-import { align, type PanelType, panelBytes } from "./layout.ts";
+import type { HandleRegistry, WasmSegment } from "./handles.ts";
+import { align, type PanelType, panelBytes, panelType, WEIGHT_TYPES } from "./layout.ts";
 import type { Tables } from "./linear-recording.ts";
 import type { Recorder } from "./recorder.ts";
 import type { Scratch } from "./scratch.ts";
@@ -46,16 +46,13 @@ interface ActiveSegment {
 const PART_WORDS = 4;
 const ENTRY_WORDS = 6;
 
-/** Types in which segments are held. */
-export const BANK_TYPES = ["f32", "q8"] as const;
-type BankType = (typeof BANK_TYPES)[number];
-
 /** Lists and records live as long as the recorder: a decoder calls it a hundred times per token. */
 export class BankRecorder {
   readonly #arena: Arena;
   readonly #handles: HandleRegistry;
   readonly #scratch: Scratch;
   readonly #commands: CommandList;
+  readonly #relaxed: boolean;
   readonly #groups: Group[] = [];
   #nGroups = 0;
   readonly #segments: ActiveSegment[] = [];
@@ -63,11 +60,12 @@ export class BankRecorder {
   /** Where the m of the last table of `bank_down` begin: a word index. */
   #numberWord = 0;
 
-  constructor({ arena, handles, scratch, commands }: Recorder) {
+  constructor({ arena, handles, scratch, commands }: Recorder, relaxed: boolean) {
     this.#arena = arena;
     this.#handles = handles;
     this.#scratch = scratch;
     this.#commands = commands;
+    this.#relaxed = relaxed;
   }
 
   get isEmpty(): boolean {
@@ -104,8 +102,8 @@ export class BankRecorder {
   /** Whether what was recorded depends on m by the tables alone, and by one of them. */
   get canReplay(): boolean {
     for (let i = 0; i < this.#active; i++) {
-      const { a, bias } = this.#segment(i).segment;
-      if (bias !== undefined || a.type !== this.#segment(0).segment.a.type) return false;
+      const { type, bias } = this.#segment(i).segment;
+      if (bias !== undefined || type !== this.#segment(0).segment.type) return false;
     }
     return true;
   }
@@ -123,15 +121,15 @@ export class BankRecorder {
   }
 
   /** Whether a segment of this type takes part. */
-  uses(type: BankType): boolean {
+  uses(type: WeightType): boolean {
     for (let i = 0; i < this.#active; i++) {
-      if (this.#segment(i).segment.a.type === type) return true;
+      if (this.#segment(i).segment.type === type) return true;
     }
     return false;
   }
 
   /** h = m (A x), for the segments of a type. Threads need not meet after it. */
-  recordDown(type: BankType, input: Panels): void {
+  recordDown(type: WeightType, input: Panels): void {
     for (let i = 0; i < this.#nGroups; i++) {
       const group = this.group(i);
       const { n, first, end, h, hStride } = group;
@@ -140,7 +138,7 @@ export class BankRecorder {
       let column = -1;
       for (let j = first; j < end; j++) {
         const active = this.#segment(j);
-        if (active.segment.a.type !== type) continue;
+        if (active.segment.type !== type) continue;
         if (column < 0) column = active.column;
         tiles += tilesOf(active.segment);
         numbers += typeof active.m === "number" ? 1 : n;
@@ -154,7 +152,12 @@ export class BankRecorder {
     }
   }
 
-  #fillEntries({ row, n, first, end }: Group, type: BankType, table: number, input: Panels): void {
+  #fillEntries(
+    { row, n, first, end }: Group,
+    type: WeightType,
+    table: number,
+    input: Panels,
+  ): void {
     const { i32, f32 } = this.#arena;
     const x = input.offset + row * input.tokenBytes;
     let word = table / 4;
@@ -162,7 +165,7 @@ export class BankRecorder {
     for (let j = first; j < end; j++) {
       const { segment, m } = this.#segment(j);
       const { offset, cols, nBytes } = segment.a;
-      if (segment.a.type !== type) continue;
+      if (segment.type !== type) continue;
       const tiles = tilesOf(segment);
       for (let tile = 0; tile < tiles; tile++) {
         i32[word++] = offset + (tile * nBytes) / tiles;
@@ -183,7 +186,7 @@ export class BankRecorder {
       const { n, first, end, h, hStride } = this.group(i);
       for (let j = first; j < end; j++) {
         const { segment, packed, column } = this.#segment(j);
-        const type = hPanels(segment.b.type);
+        const type = panelType(segment.type, this.#relaxed);
         if (isReadInPlace(type, n)) continue;
         const { rank } = segment;
         this.#commands.push(Op.pack[type], packed, h + column * 4, hStride, n, rank);
@@ -219,7 +222,7 @@ export class BankRecorder {
     const to = this.#handles.get(out).offset + row * out.cols * 4;
     const table = commands.table((end - first) * PART_WORDS);
     this.#fillParts(group, first, end, table);
-    const { type, rows } = segment.b;
+    const { type, rows } = segment;
     commands.push(Op.linear[type], to, out.cols, table, end - first, n, rows, 0, Mode.continue);
     commands.joinNext();
     const { segment: last, m } = this.#segment(end - 1);
@@ -234,7 +237,7 @@ export class BankRecorder {
     let word = table / 4;
     for (let j = first; j < end; j++) {
       const { segment, column, packed } = this.#segment(j);
-      const type = hPanels(segment.b.type);
+      const type = panelType(segment.type, this.#relaxed);
       const inPlace = isReadInPlace(type, n);
       i32[word++] = segment.b.offset;
       i32[word++] = inPlace ? h + column * 4 : packed;
@@ -258,9 +261,9 @@ export class BankRecorder {
   #placeGroup(outputs: readonly LinearOutput[], row: number, n: number, joined: boolean): void {
     const first = this.#active;
     let column = 0;
-    for (const type of BANK_TYPES) {
+    for (const type of WEIGHT_TYPES) {
       for (const { out, weight, bank } of outputs) {
-        if (segmentType(weight.type) !== type) continue;
+        if (weight.type !== type) continue;
         for (const { segment: handle, m } of bank) {
           const atRow = typeof m === "number" ? m : (m[row] as number);
           if (atRow === 0) continue;
@@ -311,9 +314,9 @@ export class BankRecorder {
       hBytes += align(group.n * group.hStride * 4, 16);
       for (let j = group.first; j < group.end; j++) {
         const active = this.#segment(j);
-        const { rank, b } = active.segment;
+        const { rank, type } = active.segment;
         active.packed = packedBytes;
-        packedBytes += align(group.n * panelBytes(hPanels(b.type), rank), 16);
+        packedBytes += align(group.n * panelBytes(panelType(type, this.#relaxed), rank), 16);
       }
     }
     const h = this.#scratch.get("h", hBytes);
@@ -327,11 +330,6 @@ export class BankRecorder {
   }
 }
 
-/** Panels of what an f32 or q8 matrix is multiplied with. */
-function hPanels(type: WeightType): PanelType {
-  return type === "f32" ? "f32" : "i16";
-}
-
 function tilesOf({ rank }: WasmSegment): number {
   return Math.ceil(rank / 8);
 }
@@ -343,7 +341,7 @@ function refersToTable(commands: Int32Array, word: number): boolean {
   const op = commands[word];
   const isProduct = op === Op.linear.f32 || op === Op.linear.q8 || op === Op.linear.q4;
   if (isProduct) return commands[word + 2 + TABLE_ARGUMENT] !== 0;
-  return op === Op.bankDown.f32 || op === Op.bankDown.q8;
+  return op === Op.bankDown.f32 || op === Op.bankDown.q8 || op === Op.bankDown.q4;
 }
 
 /** f32 rows that form no panel of 4 are read where they lie. */

@@ -1,5 +1,5 @@
 // Checks of operands that the kernels themselves do not make: a wrong shape is a programming error above, not bad input.
-import type { KvCache, Span, Tensor } from "../backend.ts";
+import type { KvCache, Matrix, Segment, Span, Tensor } from "../backend.ts";
 
 export function requireRoom(tensor: Tensor, n: number, cols: number): void {
   if (n > tensor.rows || cols !== tensor.cols) {
@@ -25,12 +25,10 @@ export function requireRows(spans: readonly Span[]): number {
   return rows;
 }
 
-/** A bank's segment has the shape of the matrix it lies beside. */
-export function requireBeside(
-  segment: { readonly rows: number; readonly cols: number },
-  { rows, cols }: { readonly rows: number; readonly cols: number },
-): void {
-  if (segment.rows !== rows || segment.cols !== cols) {
-    throw new Error(`segment [${segment.rows}, ${segment.cols}] beside matrix [${rows}, ${cols}]`);
-  }
+/** A bank's segment has the shape and type of the matrix it lies beside. */
+export function requireBeside(segment: Segment, matrix: Matrix): void {
+  const { rows, cols, type } = matrix;
+  if (segment.rows === rows && segment.cols === cols && segment.type === type) return;
+  const found = `segment [${segment.rows}, ${segment.cols}] ${segment.type}`;
+  throw new Error(`${found} beside matrix [${rows}, ${cols}] ${type}`);
 }

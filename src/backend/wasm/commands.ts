@@ -23,7 +23,7 @@ export const Op = {
   attentionBackward: 26,
   siluMulBackward: 27,
   packWeights: { f32: 28, q8: 29, q4: 30 },
-  bankDown: { f32: 31, q8: 32 },
+  bankDown: { f32: 31, q8: 32, q4: 33 },
 } as const;
 
 /** How `linear` stores (assembly/layout.ts). */

@@ -8,7 +8,6 @@ import type {
   Segment,
   Tensor,
   Vector,
-  WeightType,
 } from "../backend.ts";
 
 export interface WasmMatrix extends Matrix {
@@ -66,11 +65,6 @@ export function ownedOffsets(handle: WasmHandle): number[] {
     default:
       return [handle.offset];
   }
-}
-
-/** Bank segments are held in f32 beside f32 weights, in q8 beside quantized ones. */
-export function segmentType(base: WeightType): WeightType {
-  return base === "f32" ? "f32" : "q8";
 }
 
 /** A mark on each handle: a lookup in a set for every operand of every operation would cost more than recording it. */

@@ -13,7 +13,9 @@ export function align(nBytes: number, step = 64): number {
 }
 
 /** To be raised with every change of which bytes weights are packed to: caches of packed weights then start anew. */
-export const PACKED_VERSION = 1;
+export const PACKED_VERSION = 2;
+
+export const WEIGHT_TYPES: readonly WeightType[] = ["f32", "q8", "q4"];
 
 /** Names a packed layout: builds with relaxed SIMD hold q4 in another order. */
 export function packedLayout(type: WeightType, isRelaxed: boolean): string {
@@ -29,12 +31,18 @@ export function packedBytes(type: WeightType, rows: number, cols: number): numbe
   const tile =
     type === "q8"
       ? (blocks - 1) * 288 + 32 + Math.ceil(last / 2) * 16
-      : (blocks - 1) * 192 + 64 + Math.ceil(last / 8) * 32;
+      : (blocks - 1) * 160 + 32 + Math.ceil(last / 8) * 32;
   return tiles * tile;
 }
 
 /** How activations are packed: f32, or quantized blocks of int16 or int8. */
 export type PanelType = "f32" | "i16" | "i8";
+
+/** How activations are packed for weights of a type. */
+export function panelType(type: WeightType, isRelaxed: boolean): PanelType {
+  if (type === "f32") return "f32";
+  return type === "q4" && isRelaxed ? "i8" : "i16";
+}
 
 /** Bytes per token of packed activations. */
 export function panelBytes(type: PanelType, cols: number): number {

@@ -6,9 +6,9 @@
 // Threads meet after each step. The bank reads the packed input that is there already: no extra pass over the activations.
 // Calls for one row are kept as recorded, for the next token.
 import type { LinearOutput, Tensor, WeightType } from "../backend.ts";
-import { BANK_TYPES, BankRecorder, isReadInPlace, type Panels } from "./bank-recorder.ts";
+import { BankRecorder, isReadInPlace, type Panels } from "./bank-recorder.ts";
 import { Mode, Op } from "./commands.ts";
-import { type PanelType, panelBytes } from "./layout.ts";
+import { type PanelType, panelBytes, panelType, WEIGHT_TYPES } from "./layout.ts";
 import { LinearRecording } from "./linear-recording.ts";
 import type { Recorder } from "./recorder.ts";
 
@@ -34,7 +34,7 @@ export class LinearRecorder {
 
   constructor(recorder: Recorder, relaxed: boolean) {
     this.#recorder = recorder;
-    this.#bank = new BankRecorder(recorder);
+    this.#bank = new BankRecorder(recorder, relaxed);
     this.#relaxed = relaxed;
   }
 
@@ -69,7 +69,8 @@ export class LinearRecorder {
     this.#recordBase(n, outputs);
     if (!bank.isEmpty) {
       const inputs = bank.needsOwnPanels(n) ? this.#grouped : this.#inputs;
-      for (const type of BANK_TYPES) bank.recordDown(type, inputs[this.#panelType(type)]);
+      for (const type of WEIGHT_TYPES)
+        bank.recordDown(type, inputs[panelType(type, this.#relaxed)]);
       commands.meet();
       bank.recordPack();
       commands.meet();
@@ -85,7 +86,7 @@ export class LinearRecorder {
       this.#grouped[type].ready = false;
     }
     for (const { weight } of outputs) this.#packInput(weight.type, from, cols, n);
-    for (const type of BANK_TYPES) {
+    for (const type of WEIGHT_TYPES) {
       if (!this.#bank.uses(type)) continue;
       if (this.#bank.needsOwnPanels(n)) this.#packGroups(type, from, cols, n);
       else this.#packInput(type, from, cols, n);
@@ -93,7 +94,7 @@ export class LinearRecorder {
   }
 
   #packInput(weight: WeightType, from: number, cols: number, n: number): void {
-    const type = this.#panelType(weight);
+    const type = panelType(weight, this.#relaxed);
     const input = this.#inputs[type];
     if (input.ready) return;
     input.ready = true;
@@ -108,7 +109,7 @@ export class LinearRecorder {
   }
 
   #packGroups(weight: WeightType, from: number, cols: number, n: number): void {
-    const type = this.#panelType(weight);
+    const type = panelType(weight, this.#relaxed);
     const input = this.#grouped[type];
     input.tokenBytes = panelBytes(type, cols);
     input.offset = this.#recorder.scratch.get(GROUPED[type], n * input.tokenBytes);
@@ -124,7 +125,7 @@ export class LinearRecorder {
   #recordBase(n: number, outputs: readonly LinearOutput[]): void {
     for (const { out, weight, bias, accumulate } of outputs) {
       const { offset, type, rows, cols } = this.#recorder.handles.get(weight);
-      const input = this.#inputs[this.#panelType(type)];
+      const input = this.#inputs[panelType(type, this.#relaxed)];
       this.#recorder.commands.push(
         Op.linear[type],
         this.#recorder.handles.get(out).offset,
@@ -142,11 +143,6 @@ export class LinearRecorder {
       );
       this.#recorder.commands.joinNext();
     }
-  }
-
-  #panelType(type: WeightType): PanelType {
-    if (type === "f32") return "f32";
-    return type === "q4" && this.#relaxed ? "i8" : "i16";
   }
 }
 

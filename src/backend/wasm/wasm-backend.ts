@@ -18,6 +18,7 @@ import type {
   Vector,
   WeightType,
 } from "../backend.ts";
+import { checkFinite } from "../check-finite.ts";
 import type { Gradients } from "../gradients.ts";
 import type { Packing } from "../packing.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
@@ -26,13 +27,7 @@ import { AttentionRecorder } from "./attention-recorder.ts";
 import type { Build } from "./builds.ts";
 import { requirePositions, requireRoom, requireRows } from "./checks.ts";
 import { CommandList, Op } from "./commands.ts";
-import {
-  HandleRegistry,
-  ownedOffsets,
-  segmentType,
-  type WasmMatrix,
-  type WasmVector,
-} from "./handles.ts";
+import { HandleRegistry, ownedOffsets, type WasmMatrix, type WasmVector } from "./handles.ts";
 import { CONTROL_BYTES, type Kernels } from "./kernels.ts";
 import { KEY_BLOCK, packedBytes } from "./layout.ts";
 import { LinearRecorder } from "./linear-recorder.ts";
@@ -141,10 +136,9 @@ export class WasmBackend implements Backend {
     return this.#handles.add(this.#allocateVector(name, values));
   }
 
-  loadSegment(data: SegmentData, base: WeightType): Segment {
+  loadSegment(data: SegmentData, type: WeightType): Segment {
     this.#check();
     const { name, rank, rows, cols } = data;
-    const type = segmentType(base);
     const owned: number[] = [];
     try {
       const a = this.#allocateMatrix(rank, cols, type);
@@ -155,7 +149,7 @@ export class WasmBackend implements Backend {
       this.#loader.loadValues(`${name}.lora_B`, data.b, rows, rank, type, b.offset);
       const bias = data.bias && this.#allocateVector(`${name}.lora_B.bias`, data.bias);
       const nBytes = a.nBytes + b.nBytes + (bias ? rows * 4 : 0);
-      return this.#handles.add({ kind: "segment", rank, rows, cols, nBytes, a, b, bias });
+      return this.#handles.add({ kind: "segment", type, rank, rows, cols, nBytes, a, b, bias });
     } catch (error) {
       for (const offset of owned) this.#arena.free(offset);
       throw error;
@@ -330,12 +324,7 @@ export class WasmBackend implements Backend {
   }
 
   #allocateVector(name: string, values: Float32Array): WasmVector {
-    if (!values.every(Number.isFinite)) {
-      throw new TureenError("WEIGHTS_NOT_FINITE", `tensor ${name} holds NaN or infinity`, {
-        where: `element ${values.findIndex((value) => !Number.isFinite(value))}`,
-        hint: "The file is damaged, or training diverged; get another copy.",
-      });
-    }
+    checkFinite(name, values, values.length);
     const offset = this.#arena.allocate(values.byteLength + 16);
     this.#arena.f32.set(values, offset / 4);
     return { kind: "vector", length: values.length, offset };

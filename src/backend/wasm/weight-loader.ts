@@ -1,7 +1,7 @@
 // Brings weights into packed form: reads rows in pieces, and all threads convert and pack each piece while the next is being
 // read. Owns the staging memory between file and packed weights.
-import { TureenError } from "../../errors.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
+import { notFinite } from "../check-finite.ts";
 import type { Arena } from "./arena.ts";
 import { type CommandList, Op } from "./commands.ts";
 import { align, packedBytes } from "./layout.ts";
@@ -141,9 +141,6 @@ export class WeightLoader {
     // Threads take rows in order: the first that found one found the first.
     const bad = failures.find((at) => at >= 0);
     if (bad === undefined) return;
-    throw new TureenError("WEIGHTS_NOT_FINITE", `tensor ${name} holds NaN or infinity`, {
-      where: `row ${row + bad}`,
-      hint: "The file is damaged, or training diverged; get another copy.",
-    });
+    throw notFinite(name, `row ${row + bad}`);
   }
 }
