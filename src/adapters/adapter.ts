@@ -1,8 +1,9 @@
-// Opens a PEFT LoRA adapter for a base model: config and tensors are checked against each other and against the base's linear
+// Opens a LoRA adapter (PEFT's folder, or a GGUF file, which is made to look like one) for a base model: config and tensors are checked against each other and against the base's linear
 // layers before any weight is read, so that a wrong adapter is refused and never half applied. Knows nothing of backends.
 import { TureenError } from "../errors.ts";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
 import { findNotFinite, toFloat32 } from "../formats/float.ts";
+import { findGguf } from "../formats/model-files.ts";
 import { type PeftConfig, parsePeftConfig } from "../formats/peft-config.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
 import type { LinearInfo } from "../model/config.ts";
@@ -28,6 +29,8 @@ export interface AdapterWeights {
 export interface Adapter {
   /** For messages: the folder. */
   readonly source: string;
+  /** In PEFT's layout. */
+  readonly files: FileSet;
   readonly config: PeftConfig;
   /** The linear layers it changes, in model order. */
   readonly modules: ReadonlyMap<string, AdapterModule>;
@@ -44,10 +47,14 @@ export interface Adapter {
 export interface OpenAdapterOptions extends ReadOptions {
   /** The base's weight of a linear layer, f32 [rows, cols]: asked for when the adapter saved that module whole. */
   readonly readBase?: ((path: string) => Promise<Float32Array>) | undefined;
+  /** Of the base. GGUF adapters hold rows of q and k in an order that depends on it. */
+  readonly headDim?: number | undefined;
 }
 
 /** An adapter's two files, opened without a base model. */
 export interface AdapterFiles {
+  /** In PEFT's layout. */
+  readonly files: FileSet;
   readonly config: PeftConfig;
   /** The config's file, for messages. */
   readonly configFile: string;
@@ -58,14 +65,30 @@ const CONFIG = "adapter_config.json";
 const WEIGHTS = "adapter_model.safetensors";
 
 /**
- * Opens `adapter_config.json` and `adapter_model.safetensors`. The checkpoint is the caller's to close.
+ * Opens `adapter_config.json` and `adapter_model.safetensors`, or a GGUF file. The checkpoint is the caller's to close.
  * @throws TureenError `SOURCE_NOT_FOUND`, `FORMAT_INVALID`, `FORMAT_UNSUPPORTED`, `ADAPTER_CONFIG_INVALID`,
  *   `ADAPTER_UNSUPPORTED`
  */
 export async function openAdapterFiles(
   files: FileSet,
-  options?: ReadOptions,
+  options?: OpenAdapterOptions,
 ): Promise<AdapterFiles> {
+  const gguf = await findGguf(files, CONFIG, options);
+  if (gguf !== undefined) {
+    const { openGgufAdapter } = await import("../formats/gguf/adapter.ts");
+    const { files: made, checkpoint } = await openGgufAdapter(files, gguf, options);
+    return { files: made, ...(await readConfig(made)), checkpoint };
+  }
+  const { config, configFile } = await readConfig(files, options);
+  const source = await files.open(WEIGHTS, options);
+  if (source === undefined) throw await weightsMissing(files, options);
+  return { files, config, configFile, checkpoint: await openSafetensors(source, options) };
+}
+
+async function readConfig(
+  files: FileSet,
+  options?: ReadOptions,
+): Promise<Pick<AdapterFiles, "config" | "configFile">> {
   const json = await readJson(files, CONFIG, options);
   if (json === undefined) {
     throw new TureenError("SOURCE_NOT_FOUND", `there is no ${CONFIG}`, {
@@ -74,10 +97,7 @@ export async function openAdapterFiles(
     });
   }
   const configFile = `${CONFIG} in ${files.name}`;
-  const config = parsePeftConfig(json, configFile);
-  const source = await files.open(WEIGHTS, options);
-  if (source === undefined) throw await weightsMissing(files, options);
-  return { config, configFile, checkpoint: await openSafetensors(source, options) };
+  return { config: parsePeftConfig(json, configFile), configFile };
 }
 
 async function weightsMissing(files: FileSet, options?: ReadOptions): Promise<TureenError> {
@@ -102,11 +122,11 @@ async function weightsMissing(files: FileSet, options?: ReadOptions): Promise<Tu
  *   open.
  */
 export async function openAdapter(
-  files: FileSet,
+  source: FileSet,
   linears: readonly LinearInfo[],
   options?: OpenAdapterOptions,
 ): Promise<Adapter> {
-  const { config, configFile, checkpoint } = await openAdapterFiles(files, options);
+  const { files, config, configFile, checkpoint } = await openAdapterFiles(source, options);
   try {
     const { lora: tensors, saved } = groupTensors(checkpoint, config.modulesToSave);
     const where = files.name;
@@ -117,6 +137,7 @@ export async function openAdapter(
     const modules = inModelOrder(found, linears);
     return {
       source: files.name,
+      files,
       config,
       modules,
       readModule: async (path, reading) => {

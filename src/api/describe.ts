@@ -20,7 +20,8 @@ export interface ModelInfo {
   readonly name: string;
   readonly config: ModelConfig;
   readonly backend: BackendInfo;
-  readonly weightType: WeightType;
+  /** How its matrices are held; a GGUF file may have several types. */
+  readonly weightType: WeightType | "mixed";
   /** Memory of the weights as packed, in bytes. */
   readonly weightBytes: number;
   /** Positions of a KV cache. */
@@ -48,15 +49,17 @@ export function describeModel(model: {
   backend: Backend;
   reason: string;
   weights: DecoderWeights;
-  quantize: "none" | "q8" | "q4";
   contextLength: number;
 }): ModelInfo {
-  const { name, config, backend, reason, weights, quantize, contextLength } = model;
+  const { name, config, backend, reason, weights, contextLength } = model;
+  const [type = "f32", ...others] = new Set(
+    [...weights.linears.values()].map(({ matrix }) => matrix.type),
+  );
   return {
     name,
     config,
     backend: { name: backend.name, build: backend.build, threads: backend.threads, reason },
-    weightType: quantize === "none" ? "f32" : quantize,
+    weightType: others.length === 0 ? type : "mixed",
     weightBytes: weights.nBytes,
     contextLength,
   };

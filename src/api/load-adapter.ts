@@ -44,11 +44,12 @@ export async function openAdapterFor(
   const files = await openFileSet(source, opening);
   const adapter = await openAdapter(files, [...base.linears.values()], {
     signal,
+    headDim: base.config.headDim,
     readBase: (path) => readLinear(base.checkpoint, base.config, path),
   });
   const otherBase = findOtherBase(adapter.config.baseModel, base.files.hubId);
   if (otherBase !== undefined) {
     onWarning?.({ code: "BASE_MODEL_DIFFERS", message: `${name}: ${otherBase}` });
   }
-  return { files, adapter };
+  return { files: adapter.files, adapter };
 }

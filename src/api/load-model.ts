@@ -5,14 +5,14 @@ import type { Backend, KvCacheType } from "../backend/backend.ts";
 import { type BackendOptions, chooseBackend } from "../backend/create-backend.ts";
 import { TureenError } from "../errors.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
-import { openCheckpoint } from "../formats/open-checkpoint.ts";
+import { type ModelFiles, openModelFiles } from "../formats/model-files.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { Decoder } from "../model/decoder.ts";
 import {
   type DecoderWeights,
-  listWeights,
   loadWeights,
   type PackedWeights,
+  planWeights,
 } from "../model/weights.ts";
 import type { HubOptions, Warning } from "../sources/hub-options.ts";
 import { type FileSetInput, openFileSet } from "../sources/open.ts";
@@ -44,8 +44,10 @@ export interface LoadModelOptions {
    */
   readonly wasm?: BackendOptions["wasm"];
   /**
-   * How weights are held: `none` as f32 (default; exactly the file's values), `q8` in about 9 bits each, `q4` in about 6.
-   * Adapters beside q8 and q4 weights are held as q8.
+   * How weights are held: `none` as f32 (exactly the file's values), `q8` in about 9 bits each, `q4` in about 5. Default: as the
+   * file holds them. That is f32 for safetensors. A GGUF file may hold each matrix in another type: Q8_0, Q6_K, Q5_* and IQ4_* are
+   * held as q8, Q4_*, Q3_K and Q2_K as q4; see docs on weight types for which of these are exact. Adapters are held as the
+   * matrix beside them.
    */
   readonly quantize?: "none" | "q8" | "q4" | undefined;
   /**
@@ -73,14 +75,16 @@ export interface LoadModelOptions {
 }
 
 const DEFAULT_CONTEXT = 2048;
-const QUANTIZE = ["none", "q8", "q4"];
+const QUANTIZE = [undefined, "none", "q8", "q4"];
 const KV_CACHES = ["f32", "f16"];
 
 /**
  * Loads a Llama-family model in Hugging Face's layout: `config.json`, `model.safetensors` or its shards, and
- * `tokenizer.json` if text is to be read and written (without it, prompts are token ids).
+ * `tokenizer.json` if text is to be read and written (without it, prompts are token ids). Or in GGUF, where one file is all of it
+ * (of a model in shards, the first one).
  * @param source a directory, an http(s) or file URL of one, a repository of a model hub (`org/name`, `org/name@revision`,
- * `hf://…`), or files by name
+ * `hf://…`), or files by name; or a GGUF file in one of these (`dir/model.gguf`, `org/name/model.gguf`), which need not be named
+ * where there is no other
  * @throws TureenError `SOURCE_NOT_FOUND`, `FORMAT_INVALID`, `MODEL_UNSUPPORTED`, `MODEL_TENSOR_MISMATCH`,
  * `WEIGHTS_NOT_FINITE`, `OPTION_INVALID`, `BACKEND_UNAVAILABLE`, `OUT_OF_MEMORY`, `ABORTED` and others
  */
@@ -88,10 +92,10 @@ export async function loadModel(
   source: FileSetInput,
   options: LoadModelOptions = {},
 ): Promise<Model> {
-  const { backend: kind = "auto", threads, build, wasm, quantize = "none", signal } = options;
+  const { backend: kind = "auto", threads, build, wasm, quantize, signal } = options;
   if (!QUANTIZE.includes(quantize)) {
     throw new TureenError("OPTION_INVALID", "option quantize is invalid", {
-      expected: QUANTIZE.join(", "),
+      expected: QUANTIZE.slice(1).join(", "),
       found: String(quantize),
     });
   }
@@ -105,14 +109,17 @@ export async function loadModel(
   const reading: ReadOptions = { signal };
   const { hub, onWarning } = options;
   const { onDownload, onLoad } = reportLoading(options.onProgress);
-  const files = await openFileSet(source, { signal, hub, onDownload, onWarning });
-  const config = await readConfig(files, reading);
-  const contextLength = chooseContext(options.contextLength, config);
-  const text = await loadTextTools(files, reading);
+  const set = await openFileSet(source, { signal, hub, onDownload, onWarning });
+  let opened: ModelFiles | undefined;
   let checkpoint: Checkpoint | undefined;
   let backend: Backend | undefined;
   try {
-    checkpoint = await openCheckpoint(files, { signal, early: true });
+    opened = await openModelFiles(set, { signal, early: true });
+    const { files } = opened;
+    const config = await readConfig(files, reading);
+    const contextLength = chooseContext(options.contextLength, config);
+    const text = await loadTextTools(files, reading);
+    checkpoint = await opened.openCheckpoint({ signal, early: true });
     const chosen = await chooseBackend({
       backend: kind,
       threads,
@@ -125,10 +132,11 @@ export async function loadModel(
     const weights = await loadOrReadPacked(parts, options, onLoad);
     const decoder = new Decoder(backend, config, weights, { kvCache });
     const { reason } = chosen;
-    return new Model({ ...parts, text, reason, weights, decoder, quantize, contextLength });
+    return new Model({ ...parts, text, reason, weights, decoder, contextLength });
   } catch (error) {
     await backend?.dispose();
     await checkpoint?.close();
+    await opened?.close();
     throw error;
   }
 }
@@ -144,7 +152,7 @@ interface WeightParts {
 /** Packed anew, or as an earlier load has kept them. */
 async function loadOrReadPacked(
   parts: WeightParts,
-  { quantize = "none", packedCache, onWarning, signal }: LoadModelOptions,
+  { quantize, packedCache, onWarning, signal }: LoadModelOptions,
   onProgress: ((bytesDone: number, bytesTotal: number) => void) | undefined,
 ): Promise<DecoderWeights> {
   const { files, checkpoint, config, backend } = parts;
@@ -155,11 +163,11 @@ async function loadOrReadPacked(
     return weights;
   };
   const isKept = packedCache ?? files.origin?.cache !== undefined;
-  if (!isKept || quantize === "none") return load();
+  const tensors = planWeights(checkpoint, config, quantize);
+  if (!isKept || tensors.every(({ type }) => type === "f32")) return load();
   const { loadThroughCache } = await import("./packed-cache.ts");
-  const tensors = listWeights(checkpoint, config);
   const isAsked = packedCache === true;
-  return loadThroughCache(load, { ...parts, tensors, quantize, onWarning, isAsked });
+  return loadThroughCache(load, { ...parts, tensors, onWarning, isAsked });
 }
 
 function chooseContext(wanted: number | undefined, { maxPositions }: ModelConfig): number {

@@ -45,7 +45,6 @@ export interface ModelParts {
   readonly reason: string;
   readonly weights: DecoderWeights;
   readonly decoder: Decoder;
-  readonly quantize: "none" | "q8" | "q4";
   readonly contextLength: number;
 }
 
@@ -126,8 +125,8 @@ export class Model {
   }
 
   /**
-   * Loads a PEFT LoRA adapter: `adapter_config.json` and `adapter_model.safetensors`. It has no effect until a soup gives it
-   * weight. If it fails, the model is as before.
+   * Loads a LoRA adapter: PEFT's `adapter_config.json` and `adapter_model.safetensors`, or a GGUF file. It has no effect until a
+   * soup gives it weight. If it fails, the model is as before.
    * @param source as for `loadModel`, e.g. `"user/adapter"`
    * @throws TureenError `ADAPTER_DUPLICATE`, `ADAPTER_UNSUPPORTED`, `ADAPTER_MISMATCH`, `ADAPTER_CONFIG_INVALID`,
    * `SOURCE_NOT_FOUND`, `FORMAT_INVALID`, `WEIGHTS_NOT_FINITE`, `OUT_OF_MEMORY`, `ABORTED`
@@ -380,9 +379,9 @@ export class Model {
     path: string,
     parts: Awaited<ReturnType<typeof readFoldParts>>,
   ): Promise<void> {
-    const { matrix, source } = this.#parts.weights.linears.get(path)!;
+    const { matrix, source, floats } = this.#parts.weights.linears.get(path)!;
     this.#weightsVersion++;
-    const rows = parts.length === 0 ? source() : foldedSource(source(), parts);
+    const rows = parts.length === 0 ? source() : foldedSource(floats(), parts);
     await this.#parts.backend.replaceMatrix(matrix, rows);
   }
 

@@ -2,8 +2,8 @@
 // with the cache, the model is loaded.
 import type { Backend } from "../backend/backend.ts";
 import { packedSize } from "../backend/packing.ts";
-import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
-import type { DecoderWeights, PackedWeights } from "../model/weights.ts";
+import type { Checkpoint } from "../formats/checkpoint.ts";
+import type { DecoderWeights, PackedWeights, PlannedTensor } from "../model/weights.ts";
 import type { HubCache } from "../sources/cache/cache.ts";
 import type { PieceStore } from "../sources/cache/key-store.ts";
 import { openHubCache } from "../sources/cache/open-cache.ts";
@@ -23,9 +23,8 @@ export interface PackedCacheParts {
   readonly files: FileSet;
   readonly checkpoint: Checkpoint;
   /** All that are loaded, in order. */
-  readonly tensors: readonly TensorInfo[];
+  readonly tensors: readonly PlannedTensor[];
   readonly backend: Backend;
-  readonly quantize: "q8" | "q4";
   readonly hub: HubOptions | undefined;
   /** Whether the caller wants it, and should hear if it cannot be. */
   readonly isAsked: boolean;
@@ -84,7 +83,7 @@ interface Place {
 
 /** @throws Error that says why there is none */
 async function findPlace(parts: PackedCacheParts): Promise<Place> {
-  const { files, checkpoint, tensors, backend, quantize, hub = {} } = parts;
+  const { files, checkpoint, tensors, backend, hub = {} } = parts;
   const { packing } = backend;
   if (packing === undefined) throw new Error(`the ${backend.name} backend packs them anew`);
   const { identity } = checkpoint;
@@ -95,15 +94,19 @@ async function findPlace(parts: PackedCacheParts): Promise<Place> {
   const cache = origin.cache ?? (await chooseCache(hub));
   const store = cache?.packed;
   if (cache === undefined || store === undefined) throw new Error("there is no cache");
-  const nBytes = packedSize(packing, quantize, tensors);
-  const layout = packing.layout(quantize);
+  const nBytes = packedSize(packing, tensors);
+  const types = tensors.filter(({ shape }) => shape.length === 2).map(({ type }) => type);
+  const layout = [...new Set(types)]
+    .sort()
+    .map((type) => packing.layout(type))
+    .join(", ");
   const { name: model, commit, folder } = origin;
   const { version } = packing;
   const made = {
     layout,
     version,
     identity,
-    tensors: tensors.map(({ name, shape }) => [name, shape]),
+    tensors: tensors.map(({ name, shape, type }) => [name, shape, type]),
   };
   return {
     cache,

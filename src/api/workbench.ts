@@ -2,7 +2,7 @@
 // a large model can be saved, exported or folded on a small machine.
 import type { Segment, SegmentData } from "../backend/backend.ts";
 import type { Checkpoint } from "../formats/checkpoint.ts";
-import { openCheckpoint } from "../formats/open-checkpoint.ts";
+import { openModelFiles } from "../formats/model-files.ts";
 import { listLinears, type ModelConfig } from "../model/config.ts";
 import { checkFoldable } from "../soup/fold.ts";
 import { type FoldModelOptions, writeFoldedModel } from "../soup/fold-model.ts";
@@ -30,9 +30,14 @@ export async function openWorkbench(
   source: FileSetInput,
   reading: OpenOptions = {},
 ): Promise<Workbench> {
-  const files = await openFileSet(source, reading);
-  const config = await readConfig(files, reading);
-  return new Workbench(files, config, await openCheckpoint(files, reading), reading);
+  const opened = await openModelFiles(await openFileSet(source, reading), reading);
+  try {
+    const config = await readConfig(opened.files, reading);
+    return new Workbench(opened.files, config, await opened.openCheckpoint(reading), reading);
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
 }
 
 export class Workbench {

@@ -33,11 +33,10 @@ export interface Packing {
 /** Bytes of tensors as they are held: matrices [rows, cols] packed, vectors [length] f32. */
 export function packedSize(
   packing: Packing,
-  type: WeightType,
-  tensors: Iterable<{ readonly shape: readonly number[] }>,
+  tensors: Iterable<{ readonly shape: readonly number[]; readonly type: WeightType }>,
 ): number {
   let sum = 0;
-  for (const { shape } of tensors) {
+  for (const { shape, type } of tensors) {
     const [rows, cols] = shape as [number, number?];
     sum += cols === undefined ? 4 * rows : packing.nBytes(type, rows, cols);
   }

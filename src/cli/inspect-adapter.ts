@@ -2,6 +2,7 @@
 import { openAdapter, openAdapterFiles } from "../adapters/adapter.ts";
 import { groupTensors, type LoraTensors } from "../adapters/adapter-tensors.ts";
 import { readConfig } from "../api/read-config.ts";
+import { openModelFiles } from "../formats/model-files.ts";
 import { listLinears } from "../model/config.ts";
 import { openFileSet, readJson } from "../sources/open.ts";
 import type { FileSet } from "../sources/source.ts";
@@ -14,11 +15,11 @@ export async function inspectAdapter(
 ): Promise<Report> {
   const said = await describeConfig(files);
   try {
-    const { config, checkpoint } = await openAdapterFiles(files);
+    const { files: inLayout, config, checkpoint } = await openAdapterFiles(files);
     try {
       const { lora, saved } = groupTensors(checkpoint, config.modulesToSave);
       const facts = {
-        ...said,
+        ...(await describeConfig(inLayout)),
         ...describeTensors(checkpoint),
         modules: groupByKind(lora),
         ...(saved.size > 0 && { "saved whole": [...saved.keys()].join(", ") }),
@@ -90,8 +91,10 @@ function groupByKind(
 }
 
 async function checkAgainst(files: FileSet, base: string): Promise<Record<string, unknown>> {
-  const config = await readConfig(await openFileSet(base, HEADERS), {});
-  const adapter = await openAdapter(files, listLinears(config));
+  const opened = await openModelFiles(await openFileSet(base, HEADERS));
+  const config = await readConfig(opened.files, {}).finally(() => opened.close());
+  const { headDim } = config;
+  const adapter = await openAdapter(files, listLinears(config), { headDim });
   try {
     const scalings = new Set([...adapter.modules.values()].map(({ scaling }) => scaling));
     return { "linear layers changed": adapter.modules.size, scaling: [...scalings].join(", ") };

@@ -2,7 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { readConfig } from "../api/read-config.ts";
 import { loadTextTools } from "../api/text-tools.ts";
-import { openCheckpoint } from "../formats/open-checkpoint.ts";
+import { findGguf, openModelFiles } from "../formats/model-files.ts";
 import { parseRecipe, type SoupRecipe } from "../soup/recipe.ts";
 import { openFileSet, readJson } from "../sources/open.ts";
 import type { FileSet } from "../sources/source.ts";
@@ -16,7 +16,8 @@ export const inspectCommand: Command = {
   name: "inspect",
   summary: "what a model, adapter or soup is made of",
   help: `Usage: tureen inspect PATH ... [options]
-PATH is the folder of a model or adapter, its name at the Hub, or a soup.json. Only headers are read.
+PATH is the folder of a model or adapter, its GGUF file, its name at the Hub, or a soup.json. Only
+headers are read.
 
   --model DIR             the base that adapters are checked against
   --adapter NAME=DIR, --soup FILE   more ways to name what to inspect
@@ -46,12 +47,17 @@ PATH is the folder of a model or adapter, its name at the Hub, or a soup.json. O
 };
 
 async function inspect(path: string, base: string | undefined): Promise<Report> {
-  if (await isFile(path)) return inspectSoup(path);
+  if ((await isFile(path)) && !/\.gguf$/i.test(path)) return inspectSoup(path);
   const files = await openFileSet(path, HEADERS);
-  if ((await readJson(files, "adapter_config.json")) !== undefined) {
-    return inspectAdapter(path, files, base);
-  }
-  return inspectModel(path, files);
+  return (await isAdapter(files)) ? inspectAdapter(path, files, base) : inspectModel(path, files);
+}
+
+async function isAdapter(files: FileSet): Promise<boolean> {
+  if ((await readJson(files, "adapter_config.json")) !== undefined) return true;
+  const gguf = await findGguf(files, "config.json");
+  if (gguf === undefined) return false;
+  const { isGgufAdapter } = await import("../formats/gguf/adapter.ts");
+  return isGgufAdapter(files, gguf);
 }
 
 async function isFile(path: string): Promise<boolean> {
@@ -86,12 +92,13 @@ async function inspectSoup(path: string): Promise<Report> {
 }
 
 async function inspectModel(path: string, files: FileSet): Promise<Report> {
-  const checkpoint = await openCheckpoint(files);
+  const opened = await openModelFiles(files);
+  const checkpoint = await opened.openCheckpoint();
   try {
     const tensors = describeTensors(checkpoint);
     try {
-      const config = await readConfig(files, {});
-      const { tokenizer, chatTemplate } = await loadTextTools(files, {});
+      const config = await readConfig(opened.files, {});
+      const { tokenizer, chatTemplate } = await loadTextTools(opened.files, {});
       const { layers, kvHeads, headDim } = config;
       const facts = {
         architecture: config.modelType,

@@ -29,10 +29,11 @@ export function describeTensors(checkpoint: Checkpoint): Record<string, unknown>
   let parameters = 0;
   let nBytes = 0;
   const dtypes = new Map<string, number>();
-  for (const { shape, dtype, nBytes: bytes } of checkpoint.tensors.values()) {
+  for (const { shape, dtype, stored, nBytes: bytes } of checkpoint.tensors.values()) {
     parameters += shape.reduce((product, size) => product * size, 1);
-    nBytes += bytes;
-    dtypes.set(dtype, (dtypes.get(dtype) ?? 0) + 1);
+    nBytes += stored?.nBytes ?? bytes;
+    const type = stored?.type ?? dtype;
+    dtypes.set(type, (dtypes.get(type) ?? 0) + 1);
   }
   return {
     tensors: checkpoint.tensors.size,

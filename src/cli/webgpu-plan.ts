@@ -1,6 +1,7 @@
 // What the WebGPU backend would do for a model of a given shape, counted without weights and without a GPU: dispatches and bytes
 // per decoded token against the least there could be, and the buffers that it would allocate.
 import type { Matrix, MatrixSource, SoupEntry, WeightType } from "../backend/backend.ts";
+import { BLOCK } from "../backend/quantize.ts";
 import type { Dispatch } from "../backend/webgpu/dispatch-list.ts";
 import {
   createPlanDevice,
@@ -63,9 +64,7 @@ export async function planToken(config: ModelConfig, options: PlanOptions): Prom
   const adapterBytes = [...banks.values()]
     .flat()
     .reduce((sum, { segment: { rank, rows, cols } }) => {
-      const numbers = (rows: number, cols: number): number =>
-        type === "f32" ? 4 * rows * cols : rows * (cols + 4 * Math.ceil(cols / 32));
-      return sum + numbers(rank, cols) + numbers(rows, rank);
+      return sum + leastMatrixBytes(type, rank, cols) + leastMatrixBytes(type, rows, rank);
     }, 0);
   const { kvHeads, headDim, layers } = config;
   const cacheBytes = 2 * 4 * (position + tokens) * kvHeads * headDim * layers;
@@ -81,6 +80,13 @@ export async function planToken(config: ModelConfig, options: PlanOptions): Prom
   decoder.dispose();
   await backend.dispose();
   return plan;
+}
+
+/** Without padding to whole blocks. */
+function leastMatrixBytes(type: WeightType, rows: number, cols: number): number {
+  const perNumber = { f32: 4, q8: 1, q4: 0.5 }[type];
+  const scales = type === "f32" ? 0 : 4 * Math.ceil(cols / BLOCK);
+  return rows * (perNumber * cols + scales);
 }
 
 /** Most from one attention to the next. */
@@ -112,10 +118,10 @@ async function loadNothing(
     const { path, rows, cols, layer } = info;
     const tied = layer < 0 && config.tieWordEmbeddings;
     const own = tied ? embedding : await matrix(path, rows, cols);
-    const source = (): MatrixSource => {
+    const source = (): never => {
       throw new Error("a plan has no weights");
     };
-    linears.set(path, { info, matrix: own, bias: undefined, source });
+    linears.set(path, { info, matrix: own, bias: undefined, source, floats: source });
   }
   const layers = Array.from({ length: config.layers }, (_, layer): LayerWeights => {
     const of = (name: string): LinearWeights => linears.get(`model.layers.${layer}.${name}`)!;

@@ -1,5 +1,5 @@
-// A checkpoint is named tensors in one or more files, read lazily by range. Every weight format (safetensors now, GGUF
-// later) opens into this contract, so nothing above knows the file format.
+// A checkpoint is named tensors in one or more files, read lazily by range. Every weight format (safetensors, GGUF) opens into
+// this contract, under transformers' names and in its order of rows, so nothing above knows the file format.
 import type { ReadOptions } from "../sources/source.ts";
 
 /** Element types that tensors can have in a file, by safetensors' names. */
@@ -20,13 +20,26 @@ export type DType =
   | "U8"
   | "BOOL";
 
+/** How a file holds a tensor that it holds quantized. */
+export interface StoredType {
+  /** The file's name for it, e.g. `Q4_K`. */
+  readonly type: string;
+  /** In the file. */
+  readonly nBytes: number;
+  /** What a backend holds it as, if it is to be held as in the file. */
+  readonly held: "q8" | "q4";
+}
+
 /** What the header says of one tensor. */
 export interface TensorInfo {
   readonly name: string;
+  /** As it is read: F32 if the file holds it quantized. */
   readonly dtype: DType;
   /** Row-major. */
   readonly shape: readonly number[];
+  /** As it is read. */
   readonly nBytes: number;
+  readonly stored?: StoredType | undefined;
   /** The file that holds it, for messages. */
   readonly file: string;
 }

@@ -64,6 +64,14 @@ export function findNotFinite(values: Float32Array): number {
 
 /** f32 bits of every F16 value; 256 KiB, made on first use. */
 let f16Table: Uint32Array | undefined;
+let f16Floats: Float32Array | undefined;
+
+/** What each F16 stands for, by its bits. */
+export function f16Values(): Float32Array {
+  f16Table ??= makeF16Table();
+  f16Floats ??= new Float32Array(f16Table.buffer);
+  return f16Floats;
+}
 
 function widenF16(halves: Uint16Array): Float32Array {
   f16Table ??= makeF16Table();

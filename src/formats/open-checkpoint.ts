@@ -29,7 +29,7 @@ export async function openCheckpoint(
     expected: `${SINGLE} or ${INDEX}`,
     found: (await findOtherWeights(files, options)) ?? "neither",
     where: files.name,
-    hint: "Convert other formats to safetensors.",
+    hint: "Convert other formats to safetensors, or name a GGUF file.",
   });
 }
 

@@ -27,13 +27,6 @@ export class TensorNames {
     this.#expected = expectedTensors(config);
   }
 
-  /** In the checkpoint, of all expected tensors. */
-  totalBytes(): number {
-    let total = 0;
-    for (const name of this.#expected.keys()) total += this.find(name).nBytes;
-    return total;
-  }
-
   /** Of all expected tensors, those of the checkpoint, in its order. */
   inFileOrder(): TensorInfo[] {
     const wanted = new Set([...this.#expected.keys()].map((name) => this.find(name)));

@@ -12,7 +12,7 @@ import type {
 import { type Packing, packedSize } from "../backend/packing.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
-import { isFloatDType, toFloat32 } from "../formats/float.ts";
+import { type FloatDType, isFloatDType, toFloat32 } from "../formats/float.ts";
 import { type LinearInfo, listLinears, type ModelConfig } from "./config.ts";
 import { EMBEDDING, linearTensor, TensorNames } from "./tensor-names.ts";
 
@@ -23,9 +23,14 @@ export interface LinearWeights {
   readonly matrix: Matrix;
   /** [info.rows] */
   readonly bias: Vector | undefined;
-  /** Reads the weight from the checkpoint again (fold, unfold). The checkpoint must still be open. */
+  /** Reads the weight from the checkpoint again, as it was packed (unfold). The checkpoint must still be open. */
   readonly source: () => MatrixSource;
+  /** The same as floats (fold). */
+  readonly floats: () => FloatSource;
 }
+
+/** A matrix as floats. */
+export type FloatSource = MatrixSource & { readonly dtype: FloatDType };
 
 /** The weights of one decoder layer. */
 export interface LayerWeights {
@@ -66,9 +71,16 @@ export interface PackedWeights {
   readonly write?: (bytes: Uint8Array) => Promise<void>;
 }
 
+/** How matrices are to be held: `none` as f32; `undefined` as the file holds them. Norms and biases are always f32. */
+export type Quantize = "none" | "q8" | "q4" | undefined;
+
+/** A tensor that is to be loaded, and how it will be held. */
+export interface PlannedTensor extends TensorInfo {
+  readonly type: WeightType;
+}
+
 export interface LoadWeightsOptions {
-  /** How matrices are held. Norms and biases are always f32. Default `none`: f32 */
-  readonly quantize?: "none" | "q8" | "q4";
+  readonly quantize?: Quantize;
   readonly packed?: PackedWeights | undefined;
   /** Called after every read, in bytes of the checkpoint. */
   readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
@@ -99,22 +111,32 @@ export async function loadWeights(
  * What `loadWeights` loads, in its order; names and shapes are checked.
  * @throws TureenError `MODEL_TENSOR_MISSING`, `MODEL_TENSOR_MISMATCH`
  */
-export function listWeights(checkpoint: Checkpoint, config: ModelConfig): TensorInfo[] {
+export function planWeights(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  quantize: Quantize,
+): PlannedTensor[] {
   const names = new TensorNames(checkpoint, config);
   names.check();
-  return names.inFileOrder();
+  return names.inFileOrder().map((info) => ({ ...info, type: heldAs(info, quantize) }));
+}
+
+/** Vectors are f32 in any case. */
+function heldAs({ shape, stored }: TensorInfo, quantize: Quantize): WeightType {
+  if (shape.length !== 2 || quantize === "none") return "f32";
+  return quantize ?? stored?.held ?? "f32";
 }
 
 /**
- * A tensor [rows, cols] of a checkpoint as a backend reads it.
- * @param onRead called with the bytes of each read
+ * A tensor [rows, cols] of a checkpoint as floats.
+ * @param onRead called with the bytes of each read, as they were read
  */
 export function tensorSource(
   checkpoint: Checkpoint,
   name: string,
   signal?: AbortSignal,
   onRead?: (nBytes: number) => void,
-): MatrixSource {
+): FloatSource {
   const info = checkpoint.tensors.get(name);
   if (info?.shape.length !== 2) throw new Error(`${name} is not a matrix of ${checkpoint.name}`);
   const dtype = floatDType(info);
@@ -151,11 +173,20 @@ export async function readLinear(
 /** What the place of a tensor may take beside its bytes. */
 const ALIGNMENT = 64;
 
+/** Whatever does not fit is refused here. @throws TureenError `OUT_OF_MEMORY` */
+function reserve(packing: Packing, tensors: readonly PlannedTensor[]): void {
+  packing.reserve(packedSize(packing, tensors) + ALIGNMENT * tensors.length);
+}
+
+function fileBytes({ nBytes, stored }: TensorInfo): number {
+  return stored?.nBytes ?? nBytes;
+}
+
 class Loader {
   readonly #checkpoint: Checkpoint;
   readonly #config: ModelConfig;
   readonly #backend: Backend;
-  readonly #type: WeightType;
+  readonly #quantize: Quantize;
   readonly #packed: PackedWeights;
   readonly #onProgress: ((bytesDone: number, bytesTotal: number) => void) | undefined;
   readonly #signal: AbortSignal | undefined;
@@ -172,12 +203,12 @@ class Loader {
     checkpoint: Checkpoint,
     config: ModelConfig,
     backend: Backend,
-    { quantize = "none", packed = {}, onProgress, signal }: LoadWeightsOptions,
+    { quantize, packed = {}, onProgress, signal }: LoadWeightsOptions,
   ) {
     this.#checkpoint = checkpoint;
     this.#config = config;
     this.#backend = backend;
-    this.#type = quantize === "none" ? "f32" : quantize;
+    this.#quantize = quantize;
     this.#packed = packed;
     this.#onProgress = onProgress;
     this.#signal = signal;
@@ -187,13 +218,13 @@ class Loader {
   /** Every name and shape is checked before the first byte is read. */
   async load(): Promise<DecoderWeights> {
     const config = this.#config;
-    this.#names.check();
-    this.#bytesTotal = this.#names.totalBytes();
-    if (this.#backend.packing !== undefined) this.#reserve(this.#backend.packing);
-    for (const info of this.#names.inFileOrder()) {
+    const plan = planWeights(this.#checkpoint, config, this.#quantize);
+    this.#bytesTotal = plan.reduce((sum, info) => sum + fileBytes(info), 0);
+    if (this.#backend.packing !== undefined) reserve(this.#backend.packing, plan);
+    for (const tensor of plan) {
       throwIfAborted(this.#signal);
-      if (info.shape.length === 2) await this.#loadMatrix(info);
-      else await this.#loadVector(info);
+      if (tensor.shape.length === 2) await this.#loadMatrix(tensor);
+      else await this.#loadVector(tensor);
     }
     const linears = new Map<string, LinearWeights>();
     for (const info of listLinears(config)) linears.set(info.path, this.#linear(info));
@@ -224,13 +255,6 @@ class Loader {
     };
   }
 
-  /** Whatever does not fit is refused here. @throws TureenError `OUT_OF_MEMORY` */
-  #reserve(packing: Packing): void {
-    const tensors = this.#names.inFileOrder();
-    const nBytes = packedSize(packing, this.#type, tensors);
-    packing.reserve(nBytes + ALIGNMENT * tensors.length);
-  }
-
   free(): void {
     for (const handle of this.#loaded.splice(0)) this.#backend.free(handle);
   }
@@ -240,8 +264,8 @@ class Loader {
     const biasName = `${info.path}.bias`;
     const bias = this.#names.expects(biasName) ? this.#vector(biasName) : undefined;
     const found = this.#names.find(name).name;
-    const source = (): MatrixSource => tensorSource(this.#checkpoint, found);
-    return { info, matrix: this.#matrix(name), bias, source };
+    const floats = (): FloatSource => tensorSource(this.#checkpoint, found);
+    return { info, matrix: this.#matrix(name), bias, source: floats, floats };
   }
 
   #matrix(name: string): Matrix {
@@ -252,7 +276,7 @@ class Loader {
     return this.#vectors.get(this.#names.find(name).name)!;
   }
 
-  async #loadMatrix(info: TensorInfo): Promise<void> {
+  async #loadMatrix(info: PlannedTensor): Promise<void> {
     const { read, write } = this.#packed;
     const matrix = read ? await this.#readMatrix(info, read) : await this.#packMatrix(info);
     this.#nBytes += matrix.nBytes;
@@ -261,21 +285,23 @@ class Loader {
     await write?.(this.#backend.packing!.bytes(matrix));
   }
 
-  #packMatrix({ name }: TensorInfo): Promise<Matrix> {
-    const onRead = (nBytes: number): void => this.#progress(nBytes);
-    const source = tensorSource(this.#checkpoint, name, this.#signal, onRead);
-    return this.#backend.loadMatrix(source, this.#type);
+  #packMatrix(info: PlannedTensor): Promise<Matrix> {
+    const share = fileBytes(info) / info.nBytes;
+    const onRead = (nBytes: number): void => this.#progress(nBytes * share);
+    const source = tensorSource(this.#checkpoint, info.name, this.#signal, onRead);
+    return this.#backend.loadMatrix(source, info.type);
   }
 
   async #readMatrix(
-    { shape, nBytes }: TensorInfo,
+    info: PlannedTensor,
     read: NonNullable<PackedWeights["read"]>,
   ): Promise<Matrix> {
     const packing = this.#backend.packing!;
+    const { type, shape } = info;
     const [rows, cols] = shape as [number, number];
-    const pieces = read(packing.nBytes(this.#type, rows, cols));
-    const matrix = await packing.load(this.#type, rows, cols, pieces);
-    this.#progress(nBytes);
+    const pieces = read(packing.nBytes(type, rows, cols));
+    const matrix = await packing.load(type, rows, cols, pieces);
+    this.#progress(fileBytes(info));
     return matrix;
   }
 
@@ -295,7 +321,7 @@ class Loader {
       values.set(toFloat32(file, floatDType(info)));
     }
     const vector = this.#backend.loadVector(info.name, values);
-    this.#progress(info.nBytes);
+    this.#progress(fileBytes(info));
     this.#nBytes += 4 * vector.length;
     this.#loaded.push(vector);
     this.#vectors.set(info.name, vector);
@@ -308,7 +334,7 @@ class Loader {
   }
 }
 
-function floatDType({ name, dtype, file }: TensorInfo): MatrixSource["dtype"] {
+function floatDType({ name, dtype, file }: TensorInfo): FloatDType {
   if (isFloatDType(dtype)) return dtype;
   throw new TureenError("FORMAT_UNSUPPORTED", `${name} has an unsupported type`, {
     expected: "F32, F16 or BF16",

@@ -3,6 +3,7 @@
 import type { MatrixSource } from "../backend/backend.ts";
 import { TureenError } from "../errors.ts";
 import { fromFloat32, toFloat32 } from "../formats/float.ts";
+import type { FloatSource } from "../model/weights.ts";
 import type { Contribution, Soup } from "./soup.ts";
 
 /** One adapter's product that is added to a weight. */
@@ -69,7 +70,7 @@ function addOne(delta: Float64Array, factor: number, a: Float32Array, offset: nu
 }
 
 /** The weight with the parts added, as f32 rows. */
-export function foldedSource(source: MatrixSource, parts: readonly FoldPart[]): MatrixSource {
+export function foldedSource(source: FloatSource, parts: readonly FoldPart[]): MatrixSource {
   const { name, rows, cols, dtype } = source;
   return {
     name,

@@ -7,9 +7,9 @@ import type { FileSet, ReadOptions } from "../sources/source.ts";
 export interface AdapterIdentity {
   /** Its name in the soup. */
   readonly name: string;
-  /** SHA-256 of `adapter_config.json`, in hex. */
+  /** SHA-256 of `adapter_config.json`, in hex; of a GGUF file, of the config that it is read as. */
   readonly config: string;
-  /** SHA-256 of `adapter_model.safetensors`, in hex. */
+  /** SHA-256 of `adapter_model.safetensors` or the GGUF file, in hex. */
   readonly weights: string;
 }
 
@@ -19,6 +19,7 @@ export interface BaseIdentity {
   readonly fingerprint: string;
 }
 
+const WEIGHTS = "adapter_model.safetensors";
 /** Tensors and bytes per tensor that a fingerprint reads. Enough to tell any fine-tuning apart, few enough for HTTP. */
 const SAMPLED_TENSORS = 16;
 const SAMPLED_BYTES = 1024;
@@ -43,7 +44,7 @@ export async function fingerprintBase(
   return { fingerprint: await sha256(concatenate(pieces)) };
 }
 
-/** Hashes both files of a PEFT adapter. Reads each once, in whole. */
+/** Hashes an adapter's config and weights. Reads each once, in whole. */
 export async function identifyAdapter(
   name: string,
   files: FileSet,
@@ -52,7 +53,7 @@ export async function identifyAdapter(
   return {
     name,
     config: await sha256(await readWhole(files, "adapter_config.json", options)),
-    weights: await sha256(await readWhole(files, "adapter_model.safetensors", options)),
+    weights: await sha256(await readWhole(files, files.named ?? WEIGHTS, options)),
   };
 }
 

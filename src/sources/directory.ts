@@ -33,6 +33,10 @@ export async function openDirectory(path: string | URL): Promise<FileSet> {
     name: root,
     hubId: hubIdOf(root),
     origin: { name: findBuiltin("node:path")!.resolve(root) },
+    list: async () => {
+      const entries = await fs.readdir(root, { withFileTypes: true });
+      return entries.flatMap((entry) => (entry.isDirectory() ? [] : [entry.name])).sort();
+    },
     async open(path) {
       checkPath(path, root);
       return openFile(fs, `${prefix}${path}`);
@@ -40,12 +44,23 @@ export async function openDirectory(path: string | URL): Promise<FileSet> {
   };
 }
 
-/** Whether there is a folder of that path. False where there is no file system. */
-export async function isDirectory(path: string): Promise<boolean> {
+/**
+ * Opens the folder of a file, which is then the one that was named.
+ * @throws TureenError `SOURCE_NOT_FOUND` if there is no such folder
+ */
+export async function openBeside(path: string | URL): Promise<FileSet> {
+  const text = typeof path === "string" ? path : toPath(path);
+  const node = findBuiltin("node:path");
+  const folder = await openDirectory(node?.dirname(text) ?? text);
+  return { ...folder, named: node!.basename(text) };
+}
+
+/** What lies at a path: a folder, a file, or nothing that is known, as where there is no file system. */
+export async function lookAt(path: string): Promise<"folder" | "file" | undefined> {
   const stat = await findBuiltin("node:fs/promises")
     ?.stat(path)
     .catch(() => undefined);
-  return stat?.isDirectory() ?? false;
+  return stat && (stat.isDirectory() ? "folder" : "file");
 }
 
 /** A folder of the cache that Python's tools keep tells what it is by its path. */

@@ -16,15 +16,18 @@ const RETRY_DELAYS: readonly number[] = [200, 800];
 /** Without the wildcard type, development servers do not answer a missing file with their index page. */
 const ACCEPT = "application/octet-stream, application/json, text/plain";
 
-/** A URL prefix as a file set. Query parameters of the prefix are kept on every file. */
+/** A URL prefix as a file set, or that of a GGUF file. Query parameters of the prefix are kept on every file. */
 export function openHttp(base: string | URL): FileSet {
   const root = new URL(base);
   root.hash = "";
+  const [, named] = /([^/]+\.gguf)$/i.exec(root.pathname) ?? [];
+  if (named !== undefined) root.pathname = root.pathname.slice(0, -named.length);
   if (!root.pathname.endsWith("/")) root.pathname += "/";
   const name = printable(root);
   return {
     name,
     origin: { name },
+    named: named && decodeURIComponent(named),
     async open(path, options) {
       checkPath(path, name);
       const url = new URL(root);

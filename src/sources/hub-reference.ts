@@ -1,5 +1,5 @@
-// Names of repositories in a model hub: `org/name`, `org/name@revision`, `hf://org/name[@revision][/folder]`. Only their
-// grammar; nothing here asks whether they exist.
+// Names of repositories in a model hub: `org/name`, `org/name@revision`, `hf://org/name[@revision][/folder]`, and of GGUF files in
+// them. Only their grammar; nothing here asks whether they exist.
 import { TureenError } from "../errors.ts";
 import { findPathFault } from "./path.ts";
 
@@ -11,10 +11,13 @@ export interface HubReference {
   readonly revision: string;
   /** A folder inside the repository, without slashes at its ends; "" for the whole. */
   readonly folder: string;
+  /** A GGUF file in that folder. */
+  readonly named?: string | undefined;
 }
 
 const NAME = "[A-Za-z0-9_](?:[\\w.-]{0,94}[\\w-])?";
 const BARE = new RegExp(`^(${NAME}/${NAME})(?:@(.+))?$`);
+const FILE = new RegExp(`^${NAME}/${NAME}(?:@[^/]+)?/.+\\.gguf$`, "i");
 const SCHEME = /^hf:\/\//i;
 
 /**
@@ -24,6 +27,7 @@ const SCHEME = /^hf:\/\//i;
  */
 export function parseHubReference(text: string): HubReference | undefined {
   if (SCHEME.test(text)) return parseUrl(text);
+  if (FILE.test(text)) return parseUrl(`hf://${text}`);
   const match = BARE.exec(text);
   if (match === null) return undefined;
   return checkReference({ repo: match[1]!, revision: match[2] ?? "main", folder: "" }, text);
@@ -35,8 +39,10 @@ function parseUrl(text: string): HubReference {
   if (match === null) throw invalid(text);
   const [, repo, revision = "main", folder = ""] = match;
   try {
-    const reference = { repo: repo!, revision: decodeURIComponent(revision), folder };
-    return checkReference({ ...reference, folder: folder.replace(/\/+$/, "") }, text);
+    const [, named] = /(?:^|\/)([^/]+\.gguf)$/i.exec(folder) ?? [];
+    const above = folder.slice(0, folder.length - (named?.length ?? 0));
+    const reference = { repo: repo!, revision: decodeURIComponent(revision), named };
+    return checkReference({ ...reference, folder: above.replace(/\/+$/, "") }, text);
   } catch (error) {
     if (error instanceof TureenError) throw error;
     throw invalid(text);
@@ -59,7 +65,7 @@ function findFolderFault(folder: string): string | undefined {
 
 function invalid(text: string): TureenError {
   return new TureenError("OPTION_INVALID", "that names no repository of a model hub", {
-    expected: "org/name, org/name@revision or hf://org/name@revision/folder",
+    expected: "org/name, org/name@revision, org/name/file.gguf or hf://org/name@revision/folder",
     found: JSON.stringify(text),
   });
 }

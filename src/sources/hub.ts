@@ -16,7 +16,7 @@ import type { HubFile } from "./hub-refusal.ts";
 import { Transport, type TransportOptions } from "./hub-transport.ts";
 import { checkPath } from "./path.ts";
 import { createReadAhead } from "./read-ahead.ts";
-import type { ByteSource, FileOrigin, FileSet, OpenFileOptions } from "./source.ts";
+import type { ByteSource, FileOrigin, FileSet, OpenFileOptions, ReadOptions } from "./source.ts";
 
 /** A newer revision is not worth a long wait. */
 const ATTEMPTS_IF_CACHED = 2;
@@ -107,6 +107,7 @@ interface RepositoryParts {
 class HubRepository implements FileSet {
   readonly name: string;
   readonly hubId: string;
+  readonly named: string | undefined;
   readonly #parts: RepositoryParts;
   readonly #meter: DownloadMeter;
   /** Shards whose sizes the meter knows. */
@@ -118,8 +119,9 @@ class HubRepository implements FileSet {
   #listing: Promise<RevisionListing> | undefined;
 
   constructor(parts: RepositoryParts) {
-    const { repo, revision, folder } = parts.reference;
+    const { repo, revision, folder, named } = parts.reference;
     this.#parts = parts;
+    this.named = named;
     this.#isOffline = parts.offline;
     this.#meter = new DownloadMeter(parts.onDownload ?? (() => {}));
     this.name = `${repo}${revision === "main" ? "" : `@${revision}`}${folder && `/${folder}`}`;
@@ -158,6 +160,24 @@ class HubRepository implements FileSet {
     const { cache, keep, reference } = this.#parts;
     const { repo, folder } = reference;
     return { name: repo, commit: this.#commit, folder, cache: keep ? cache : undefined };
+  }
+
+  /** As far as the hub, or offline the cache, tells. */
+  async list({ signal }: ReadOptions = {}): Promise<readonly string[]> {
+    const { client, cache, reference } = this.#parts;
+    const { repo, folder } = reference;
+    const commit = this.#commit;
+    const ofCache = async (): Promise<readonly string[]> => {
+      const known = (await cache?.list())?.find((one) => one.repo === repo)?.revisions;
+      return known?.find((one) => one.commit === commit)?.files ?? [];
+    };
+    if (!this.#isOffline) this.#listing ??= client.list(repo, commit, signal);
+    const listed = (await this.#listing)?.files?.keys();
+    const prefix = folder === "" ? "" : `${folder}/`;
+    return [...(listed ?? (await ofCache()))].flatMap((path) => {
+      const name = path.startsWith(prefix) ? path.slice(prefix.length) : "/";
+      return name.includes("/") ? [] : [name];
+    });
   }
 
   async open(path: string, options: OpenFileOptions = {}): Promise<ByteSource | undefined> {

@@ -2,7 +2,7 @@
 // hub's part is loaded when a repository is named.
 import { TureenError } from "../errors.ts";
 import { openBlob } from "./blob.ts";
-import { isDirectory, openDirectory } from "./directory.ts";
+import { lookAt, openBeside, openDirectory } from "./directory.ts";
 import { describeForeignContent } from "./foreign-content.ts";
 import { openHttp } from "./http.ts";
 import type { OpenOptions } from "./hub-options.ts";
@@ -24,7 +24,8 @@ export type FileContent = Uint8Array | ArrayBuffer | Blob | ByteSource;
 /**
  * What every loader accepts: the path of a folder; an `http(s):` or `file:` URL of a folder; a repository of a model hub as
  * `org/name`, `org/name@revision` or `hf://org/name[@revision][/folder]`; a FileSet; contents by file name; or, in browsers,
- * a `FileSystemDirectoryHandle` or a list of `File`s. `org/name` is a local folder if there is one of that path.
+ * a `FileSystemDirectoryHandle` or a list of `File`s. `org/name` is a local folder if there is one of that path. A GGUF file is
+ * named like a folder: `dir/model.gguf`, its URL, or `org/name/model.gguf`.
  */
 export type FileSetInput =
   | string
@@ -33,6 +34,9 @@ export type FileSetInput =
   | FolderHandle
   | Iterable<PickedFile>
   | Readonly<Record<string, FileContent>>;
+
+/** The one kind of file that is a model by itself. */
+const GGUF = /\.gguf$/i;
 
 /** tokenizer.json is the largest JSON file beside a model, up to some 35 MB today. */
 const MAX_JSON_BYTES = 256 * 1024 * 1024;
@@ -47,9 +51,11 @@ export async function openFileSet(input: FileSetInput, options?: OpenOptions): P
     if (input === "") throw invalidInput("an empty string");
     if (/^(https?|file):/i.test(input)) return openUrl(parseUrl(input), options);
     const reference = parseHubReference(input);
-    if (reference === undefined) return openDirectory(input);
-    if (/^hf:/i.test(input)) return openRepository(reference, options);
-    return (await isDirectory(input)) ? openDirectory(input) : openNamed(input, reference, options);
+    if (reference !== undefined && /^hf:/i.test(input)) return openRepository(reference, options);
+    const found = await lookAt(input);
+    if (found === "file" && GGUF.test(input)) return openBeside(input);
+    const isPath = found === "folder" || reference === undefined;
+    return isPath ? openDirectory(input) : openNamed(input, reference, options);
   }
   if (typeof input !== "object" || input === null) {
     throw invalidInput(input === null ? "null" : typeof input);
@@ -78,7 +84,7 @@ async function openNamed(
     return await openRepository(reference, options);
   } catch (error) {
     if (!(error instanceof TureenError) || !error.code.startsWith("SOURCE_")) throw error;
-    const hint = `There is no local folder ${input} either.`;
+    const hint = `There is no local ${reference.named === undefined ? "folder" : "file"} ${input} either.`;
     const what = error.message.replace(/\.$/, "");
     throw new TureenError(error.code, what, { hint }, { cause: error });
   }
@@ -95,7 +101,8 @@ async function openRepository(
 function openUrl(url: URL, options: OpenOptions | undefined): FileSet | Promise<FileSet> {
   if (url.protocol === "hf:") return openRepository(parseHubReference(url.href)!, options);
   if (url.protocol === "http:" || url.protocol === "https:") return openHttp(url);
-  if (url.protocol === "file:") return openDirectory(url);
+  if (url.protocol === "file:")
+    return GGUF.test(url.pathname) ? openBeside(url) : openDirectory(url);
   throw invalidInput(`a ${url.protocol} URL`);
 }
 
@@ -108,6 +115,7 @@ function openFiles(contents: Readonly<Record<string, FileContent>>): FileSet {
   for (const path of files.keys()) checkPath(path, "file names");
   return {
     name: "files in memory",
+    list: async () => [...files.keys()],
     async open(path) {
       checkPath(path, "files in memory");
       const content = files.get(path);

@@ -10,6 +10,8 @@ export interface FolderHandle {
   readonly name: string;
   getDirectoryHandle(name: string): Promise<FolderHandle>;
   getFileHandle(name: string): Promise<{ getFile(): Promise<Blob> }>;
+  /** Without it, a file in the folder has to be named. */
+  values?(): AsyncIterable<{ readonly kind: string; readonly name: string }>;
 }
 
 /** What is used of `File`. */
@@ -23,6 +25,12 @@ export function isFolderHandle(input: object): input is FolderHandle {
 export function openFolderHandle(root: FolderHandle): FileSet {
   return {
     name: root.name,
+    list: async () => {
+      const names: string[] = [];
+      for await (const { kind, name } of root.values?.() ?? [])
+        if (kind === "file") names.push(name);
+      return names.sort();
+    },
     async open(path) {
       checkPath(path, root.name);
       const segments = path.split("/");
@@ -69,6 +77,7 @@ export function openFileList(list: Iterable<PickedFile>): FileSet {
   }
   return {
     name: "picked files",
+    list: async () => [...files.keys()],
     async open(path) {
       checkPath(path, "picked files");
       const file = files.get(path);

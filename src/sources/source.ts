@@ -65,6 +65,10 @@ export interface FileSet {
   readonly hubId?: string | undefined;
   /** Where they can be found again. */
   readonly origin?: FileOrigin | undefined;
+  /** The file that a caller named, where it was one rather than the folder. */
+  readonly named?: string | undefined;
+  /** Names of the files in the folder, not of its folders, where that can be known. */
+  list?(options?: ReadOptions): Promise<readonly string[]>;
   /** Opens a file by its path inside the folder; `undefined` if there is none. */
   open(path: string, options?: OpenFileOptions): Promise<ByteSource | undefined>;
 }
