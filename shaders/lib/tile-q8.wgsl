@@ -20,6 +20,15 @@ fn steps(cols: u32) -> u32 {
   return (cols + 31u) / 32u;
 }
 
+/// Thread t's half of a row's block; the row's d and m, 0 with q8.
+fn stage_half(q: vec4<u32>, d: f32, m: f32, t: u32) {
+  w_q[t] = q;
+  if (t % 2u == 0u) {
+    w_d[t / 2u] = d;
+    w_m[t / 2u] = m;
+  }
+}
+
 /// Columns offset + 32 k.. of quantized x [n, stride], tokens token0.. (`limit` matters to f32 alone: here blocks are whole)
 fn stage_x(x: u32, stride: u32, limit: u32, offset: u32, token0: u32, n: u32, k: u32, t: u32) {
   let blocks = (stride + 31u) / 32u;

@@ -1,27 +1,19 @@
 //# include bindings
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
 //# include tile
-override TILE_ROWS: u32 = 32u;
-override TILE_HALVES: u32 = 64u;
-var<workgroup> w_q: array<vec4<u32>, TILE_HALVES>;
-var<workgroup> w_d: array<f32, TILE_ROWS>;
-var<workgroup> w_m: array<f32, TILE_ROWS>;
+fn stage_half(q: vec4<u32>, d: f32, m: f32, t: u32) {}
+//# include q4
+fn nibbles(block: vec4<u32>, half: u32) -> vec4<u32> { return block; }
+fn scales_of(word: u32) -> vec2<f32> { return vec2<f32>(); }
 //# end
-/// Stages block k of rows first.. of q4 weights, nibbles as bytes.
+/// Stages block k of rows first.. of q4 weights.
 fn stage_weights(matrix: u32, plane: u32, rows: u32, cols: u32, first: u32, k: u32, t: u32) {
   let row = first + t / 2u;
-  let half = t % 2u;
-  var q = vec4<u32>(0u);
-  var pair = vec2<f32>(0.0);
   if (row < rows) {
     let block = row * ((cols + 31u) / 32u) + k;
-    q = (weights[matrix + block] >> vec4<u32>(4u * half)) & vec4<u32>(0x0f0f0f0fu);
-    let pairs = bitcast<vec4<f32>>(weights[matrix + plane + block / 2u]);
-    pair = select(pairs.xy, pairs.zw, block % 2u == 1u);
-  }
-  w_q[t] = q;
-  if (half == 0u) {
-    w_d[t / 2u] = pair.x;
-    w_m[t / 2u] = pair.y;
+    let scales = scales_of(weights[matrix + plane + block / 4u][block % 4u]);
+    stage_half(nibbles(weights[matrix + block], t % 2u), scales.x, scales.y, t);
+  } else {
+    stage_half(vec4<u32>(), 0.0, 0.0, t);
   }
 }

@@ -1,19 +1,11 @@
 // q8 weights: columns 0..15 of every block [rows, blocks], columns 16..31 one plane further, then scales, four to a vec4.
 //# include bindings
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>>;
-//# include x
-override CHUNK: u32 = 64u;
-override CHUNK_HALVES: u32 = 128u;
-var<workgroup> x_q: array<vec4<u32>, CHUNK_HALVES>;
-var<workgroup> x_d: array<f32, CHUNK>;
-//# include dot32
-fn dot32(low: vec4<u32>, high: vec4<u32>, a: vec4<u32>, b: vec4<u32>) -> i32 { return 0; }
+//# include block-q8
+fn block_product(low: vec4<u32>, high: vec4<u32>, d: f32, at: u32) -> f32 { return 0.0; }
 //# end
-/// Block `index` of the matrix times staged block `at`: (Σ qw qx) · (dw · dx), the sum being exact.
+/// Block `index` of the matrix times staged block `at`.
 fn weight_product(matrix: u32, plane: u32, index: u32, at: u32) -> f32 {
-  let low = weights[matrix + index];
-  let high = weights[matrix + plane + index];
-  let sum = dot32(low, high, x_q[2u * at], x_q[2u * at + 1u]);
   let d = bitcast<f32>(weights[matrix + 2u * plane + index / 4u][index % 4u]);
-  return f32(sum) * (d * x_d[at]);
+  return block_product(weights[matrix + index], weights[matrix + plane + index], d, at);
 }

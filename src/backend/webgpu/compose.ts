@@ -4,7 +4,7 @@
 // A key names a shader, its variant, and what its overrides are set to: `matvec-q4`, `attention COLUMNS=2 HALVES=1`.
 
 import { PIECES, SHADERS } from "./generated/shaders.ts";
-import type { Storage } from "./layout.ts";
+import { isQuantized, type Storage } from "./layout.ts";
 
 export interface ComposedShader {
   readonly code: string;
@@ -17,9 +17,9 @@ export interface ShaderOptions {
   readonly packedDot: boolean;
 }
 
-/** Pieces with a variant per weight type; the bank is f32 or q8. */
-const BY_TYPE = ["weights", "value", "tile-weights"];
-const BY_BANK = ["x", "bank", "tile", "tile-bank"];
+/** Pieces with a variant per weight type; activations are f32 or q8. */
+const BY_TYPE = ["weights", "value", "tile-weights", "bank", "tile-bank"];
+const BY_INPUT = ["x", "tile"];
 const INCLUDE = /^\/\/# include ([\w-]+)$/;
 /** Values of the override FLOATS (lib/floats.wgsl). */
 const FLOATS = { f32: 0, f16: 1, bf16: 2 } as const;
@@ -32,7 +32,7 @@ export function specialize(name: string, constants: Readonly<Record<string, numb
 
 /** The key of a shader for weights that are held in this way. */
 export function specializeWeights(name: string, storage: Storage): string {
-  if (storage === "q8" || storage === "q4") return `${name}-${storage}`;
+  if (isQuantized(storage)) return `${name}-${storage}`;
   return specialize(`${name}-f32`, { FLOATS: FLOATS[storage] });
 }
 
@@ -51,7 +51,7 @@ export function composeShader(name: string, options: ShaderOptions): ComposedSha
   const included = new Set<string>();
   const variant = (piece: string): string => {
     if (BY_TYPE.includes(piece)) return `${piece}-${type}`;
-    if (BY_BANK.includes(piece)) return `${piece}-${type === "f32" ? "f32" : "q8"}`;
+    if (BY_INPUT.includes(piece)) return `${piece}-${type === "f32" ? "f32" : "q8"}`;
     if (piece === "dot4" && !options.packedDot) return "dot4-emulated";
     if (piece === "reduce" && options.subgroups) return "reduce-subgroups";
     return piece;
@@ -80,10 +80,8 @@ export function composeShader(name: string, options: ShaderOptions): ComposedSha
 /** All shaders and their variants. */
 export const SHADER_NAMES: readonly string[] = Object.entries(SHADERS).flatMap(([name, text]) => {
   const includes = listIncludes(text);
-  if (BY_TYPE.some((piece) => includes.has(piece)))
-    return [`${name}-f32`, `${name}-q8`, `${name}-q4`];
-  if (BY_BANK.some((piece) => includes.has(piece))) return [`${name}-f32`, `${name}-q8`];
-  return [name];
+  const varies = BY_TYPE.some((piece) => includes.has(piece));
+  return varies ? [`${name}-f32`, `${name}-q8`, `${name}-q4`] : [name];
 });
 
 /** Plain names of all pieces that a text includes, directly or not. */

@@ -14,13 +14,14 @@ import type {
   Vector,
   WeightType,
 } from "../backend.ts";
+import { checkFinite } from "../check-finite.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { type GpuMatrix, type GpuVector, HandleRegistry } from "./handles.ts";
 import { packedBytes, type Storage, VEC4 } from "./layout.ts";
 import { Bank, type BufferSource, Caches, Heap, Slabs } from "./memory.ts";
 import { packRows } from "./pack.ts";
 import type { Pipelines } from "./pipelines.ts";
-import { checkFinite, storageOf, WeightLoader } from "./weight-loader.ts";
+import { storageOf, WeightLoader } from "./weight-loader.ts";
 
 const MIB = 2 ** 20;
 
@@ -93,10 +94,9 @@ export class Holdings {
     return this.handles.add(this.#createVector(name, values));
   }
 
-  loadSegment(data: SegmentData, base: WeightType): Segment {
+  loadSegment(data: SegmentData, type: WeightType): Segment {
     this.#keeper.check();
     const { name, rank, rows, cols } = data;
-    const type = base === "f32" ? "f32" : "q8";
     checkFinite(`${name}.lora_A`, data.a, cols);
     checkFinite(`${name}.lora_B`, data.b, rank);
     const bias = data.bias && this.#createVector(`${name}.lora_B.bias`, data.bias);

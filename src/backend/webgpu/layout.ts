@@ -7,19 +7,24 @@ export const VEC4 = 16;
 /** How a matrix is held. 16-bit floats stay as their file has them: they mean the same `f32` numbers. */
 export type Storage = WeightType | "f16" | "bf16";
 
-/** What is held beside it: adapters, activations. */
-export function bankType(storage: Storage): "f32" | "q8" {
-  return storage === "q8" || storage === "q4" ? "q8" : "f32";
+/** Whether it is held in blocks, beside activations in int8. */
+export function isQuantized(storage: Storage): storage is "q8" | "q4" {
+  return storage === "q8" || storage === "q4";
+}
+
+/** How adapters beside it are held. */
+export function bankType(storage: Storage): WeightType {
+  return isQuantized(storage) ? storage : "f32";
 }
 
 /** Columns that one step of a shader takes: four floats, or a block. */
 export function unitCols(storage: Storage): number {
-  return bankType(storage) === "f32" ? 4 : BLOCK;
+  return isQuantized(storage) ? BLOCK : 4;
 }
 
 /** Units that hold `cols` columns. */
 export function unitCount(storage: Storage, cols: number): number {
-  return bankType(storage) === "f32" ? Math.ceil(cols / 4) : blockCount(cols);
+  return isQuantized(storage) ? blockCount(cols) : Math.ceil(cols / 4);
 }
 
 /** Units of one plane; of blocks, each is a vec4. */
@@ -28,7 +33,7 @@ export function planeSize(storage: Storage, rows: number, cols: number): number 
 }
 
 /** Bytes of a unit: with q8 and q4, in all planes and the scales. */
-const UNIT_BYTES = { f32: 16, f16: 8, bf16: 8, q8: 36, q4: 24 } as const;
+const UNIT_BYTES = { f32: 16, f16: 8, bf16: 8, q8: 36, q4: 20 } as const;
 
 /** Bytes of a matrix [rows, cols], as packed: whole vec4. */
 export function packedBytes(storage: Storage, rows: number, cols: number): number {

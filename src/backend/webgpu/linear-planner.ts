@@ -4,7 +4,7 @@
 import { specializeWeights } from "./compose.ts";
 import { type DispatchList, NONE } from "./dispatch-list.ts";
 import type { MatrixPart } from "./handles.ts";
-import { bankType, packedBytes, planeSize, type Storage, unitCount, VEC4 } from "./layout.ts";
+import { isQuantized, packedBytes, planeSize, type Storage, unitCount, VEC4 } from "./layout.ts";
 import type { Heap } from "./memory.ts";
 import type { ActiveSegment, LinearOp, LinearProduct, RmsNormOp } from "./operations.ts";
 import type { Scratch } from "./scratch.ts";
@@ -208,11 +208,11 @@ export class LinearPlanner {
     const { n } = op;
     const { cols } = op.x;
     const storage = storageOf(op);
-    const bank = bankType(storage);
+    const quantizes = isQuantized(storage);
     const tokens = Math.ceil(n / TILE);
     const tileRows = this.#threads / 2;
     let x = op.x.at + op.row * cols;
-    if (bank === "q8") x = quantized ?? this.#quantize("x", x, cols, cols, n);
+    if (quantizes) x = quantized ?? this.#quantize("x", x, cols, cols, n);
     const stride = hStride(placed);
     const h = placed.length > 0 ? this.#scratch.get("h", n * stride) : 0;
     let hx = h;
@@ -230,7 +230,7 @@ export class LinearPlanner {
         bank: heapOf(placed),
         bytes,
       });
-      if (bank === "q8") hx = this.#quantize("quantized h", h, stride, stride, n);
+      if (quantizes) hx = this.#quantize("quantized h", h, stride, stride, n);
     }
     for (const parts of groupParts(op.outputs)) {
       const used = placed.flatMap((segment) =>

@@ -1,7 +1,7 @@
 // Packs rows into the planes that layout.ts describes, with the rounding of quantize.ts.
 import type { WeightType } from "../backend.ts";
-import { BLOCK, quantizeBlockQ4, quantizeBlockQ8 } from "../quantize.ts";
-import { planeSize, unitCount, VEC4 } from "./layout.ts";
+import { type QuantizedRows, quantizeRows } from "../quantize.ts";
+import { unitCount, VEC4 } from "./layout.ts";
 
 /** Bytes for one place of a packed matrix. */
 export interface Piece {
@@ -36,7 +36,7 @@ export function packRows(
   cols: number,
 ): Piece[] {
   if (type === "f32") return packF32(values, row, n, cols);
-  return packBlocks(type, values, row, n, rows, cols);
+  return packQuantized(quantizeRows(values, n, cols, type), row, rows);
 }
 
 function packF32(values: Float32Array, row: number, n: number, cols: number): Piece[] {
@@ -49,49 +49,45 @@ function packF32(values: Float32Array, row: number, n: number, cols: number): Pi
   return [{ offset: row * units * VEC4, bytes: new Uint8Array(out.buffer) }];
 }
 
-function packBlocks(
-  type: "q8" | "q4",
-  values: Float32Array,
-  row: number,
-  n: number,
-  rows: number,
-  cols: number,
-): Piece[] {
-  const blocks = unitCount(type, cols);
-  const plane = planeSize(type, rows, cols) * VEC4;
-  const low = new Uint32Array(n * blocks * 4);
-  const high = type === "q8" ? new Uint32Array(n * blocks * 4) : undefined;
-  const perBlock = type === "q8" ? 1 : 2;
-  const scales = new Float32Array(n * blocks * perBlock);
-  const q = new Int8Array(BLOCK);
-  const words = new Uint32Array(q.buffer);
-  for (let i = 0; i < n; i++) {
-    for (let block = 0; block < blocks; block++) {
-      const start = i * cols + block * BLOCK;
-      const size = Math.min(BLOCK, cols - block * BLOCK);
-      if (size < BLOCK) q.fill(0);
-      const at = i * blocks + block;
-      if (high !== undefined) {
-        scales[at] = quantizeBlockQ8(values, start, size, q, 0);
-        for (let w = 0; w < 4; w++) {
-          low[at * 4 + w] = words[w]!;
-          high[at * 4 + w] = words[4 + w]!;
-        }
-      } else {
-        const { d, m } = quantizeBlockQ4(values, start, size, q, 0);
-        scales[at * 2] = d;
-        scales[at * 2 + 1] = m;
-        for (let w = 0; w < 4; w++) low[at * 4 + w] = words[w]! | (words[4 + w]! << 4);
-      }
-    }
+/** Rows row.. of a matrix of so many rows, q4 if they have minima, else q8. */
+export function packQuantized(part: QuantizedRows, row: number, rows: number): Piece[] {
+  const { blocks, m } = part;
+  const n = part.rows * blocks;
+  const words = wordsOf(part.q);
+  const d = wordsOf(part.d);
+  const low = new Uint32Array(n * 4);
+  const high = new Uint32Array(n * 4);
+  for (let i = 0; i < n * 4; i++) {
+    const at = 2 * i - (i % 4); // word i % 4 of block i / 4, of 8 words
+    low[i] = words[at]!;
+    high[i] = words[at + 4]!;
   }
+  const plane = rows * blocks * VEC4;
   const first = row * blocks;
   const piece = (offset: number, { buffer }: { buffer: ArrayBuffer }): Piece => ({
     offset,
     bytes: new Uint8Array(buffer),
   });
-  const pieces = [piece(first * VEC4, low)];
-  if (high !== undefined) pieces.push(piece(plane + first * VEC4, high));
-  pieces.push(piece(plane * (high ? 2 : 1) + first * perBlock * 4, scales));
-  return pieces;
+  if (m === undefined) {
+    return [
+      piece(first * VEC4, low),
+      piece(plane + first * VEC4, high),
+      piece(2 * plane + first * 4, d.slice()),
+    ];
+  }
+  const minima = wordsOf(m);
+  return [
+    piece(
+      first * VEC4,
+      low.map((word, i) => word | (high[i]! << 4)),
+    ),
+    piece(
+      plane + first * 4,
+      d.map((scale, i) => (scale >>> 16) | (minima[i]! & 0xffff0000)),
+    ),
+  ];
+}
+
+function wordsOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, byteLength / 4);
 }

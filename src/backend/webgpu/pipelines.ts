@@ -1,6 +1,6 @@
 // Compiled shaders, by key. All share one layout: one bind group with everything, its parameters at a dynamic offset.
 import { TureenError } from "../../errors.ts";
-import type { KvCacheType } from "../backend.ts";
+import type { KvCacheType, WeightType } from "../backend.ts";
 import {
   type ComposedShader,
   composeShader,
@@ -36,7 +36,7 @@ export class Pipelines {
   readonly #options: PipelineOptions;
   readonly #pipelineLayout: GPUPipelineLayout;
   /** The f32 variants also serve passes that have no bank. */
-  readonly #banks = new Set<"f32" | "q8">(["f32"]);
+  readonly #banks = new Set<WeightType>(["f32"]);
   readonly #modules = new Map<string, Module>();
   readonly #ready = new Map<string, GPUComputePipeline>();
   readonly #pending = new Map<string, Promise<void>>();
@@ -166,8 +166,8 @@ async function check(
 
 interface CacheShaders {
   readonly attention: string;
-  combine(bank: "f32" | "q8"): string;
-  rope(bank: "f32" | "q8"): string;
+  combine(bank: WeightType): string;
+  rope(bank: WeightType): string;
 }
 
 /** Keys of attention over heads of this width, and of what writes such a cache. */

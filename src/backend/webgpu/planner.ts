@@ -6,7 +6,7 @@
 import { specializeWeights } from "./compose.ts";
 import { type DispatchList, NONE } from "./dispatch-list.ts";
 import type { GpuTensor } from "./handles.ts";
-import { bankType, packedBytes, planeSize, unitCount, VEC4 } from "./layout.ts";
+import { bankType, isQuantized, packedBytes, planeSize, unitCount, VEC4 } from "./layout.ts";
 import {
   aBytes,
   bBytes,
@@ -133,7 +133,7 @@ export class Planner {
     const placed = next.n === 1 ? placeSegments(this.#list, next.outputs) : [];
     const stride = hStride(placed);
     const units = next.n * unitCount(storage, next.x.cols);
-    const x = this.#scratch.get("prepared x", units * (bankType(storage) === "f32" ? 4 : 10));
+    const x = this.#scratch.get("prepared x", units * (isQuantized(storage) ? 10 : 4));
     const h = { at: this.#scratch.get("prepared h", parts * stride), parts, stride };
     const ahead = { op: next, placed, prepared: { x, h } };
     this.#ahead = ahead;
@@ -224,7 +224,7 @@ function nextProduct(
 ): LinearOp | undefined {
   const next = ops[i + 1];
   if (next?.kind !== "linear" || next.x !== x || next.row !== 0 || next.n !== n) return undefined;
-  const quantized = n > MATVEC_ROWS && bankType(storageOf(next)) === "q8";
+  const quantized = n > MATVEC_ROWS && isQuantized(storageOf(next));
   return n === 1 || quantized ? next : undefined;
 }
 

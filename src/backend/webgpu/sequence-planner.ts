@@ -74,7 +74,7 @@ export class SequencePlanner {
   turn(turn: Turn, segments: readonly PlacedSegment[], h: HRegion): void {
     const list = this.#list;
     const { inputs, rope, headDim, layer } = turn;
-    const bank = segments[0]?.segment.type === "q8" ? "q8" : "f32";
+    const bank = segments[0]?.segment.type ?? "f32";
     const stored = inputs.some(({ store }) => store !== undefined);
     for (const spans of stored ? byCache(turn.spans, layer) : [turn.spans]) {
       const { cache } = spans[0]!;

@@ -1,7 +1,7 @@
 // Brings matrices into slabs: reads rows in pieces, packs them, writes them. A matrix too large for one slab lies in parts.
-import { TureenError } from "../../errors.ts";
-import { findNotFinite, toFloat32 } from "../../formats/float.ts";
+import { toFloat32 } from "../../formats/float.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
+import { checkFinite } from "../check-finite.ts";
 import type { MatrixPart } from "./handles.ts";
 import { packedBytes, rowsWithin, type Storage } from "./layout.ts";
 import type { BufferSource, Place, Slabs } from "./memory.ts";
@@ -91,15 +91,4 @@ export class WeightLoader {
       }
     }
   }
-}
-
-/** @throws TureenError `WEIGHTS_NOT_FINITE` */
-export function checkFinite(name: string, values: Float32Array, cols: number, firstRow = 0): void {
-  const bad = findNotFinite(values);
-  if (bad === -1) return;
-  throw new TureenError("WEIGHTS_NOT_FINITE", `tensor ${name} holds NaN or infinity`, {
-    found: String(values[bad]),
-    where: `row ${firstRow + Math.floor(bad / cols)}, column ${bad % cols}`,
-    hint: "The file is damaged, or training diverged; get another copy.",
-  });
 }

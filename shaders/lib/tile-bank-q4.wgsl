@@ -1,0 +1,19 @@
+//# include bindings
+@group(0) @binding(1) var<storage, read> bank: array<vec4<u32>>;
+//# include tile
+fn stage_half(q: vec4<u32>, d: f32, m: f32, t: u32) {}
+//# include q4
+fn nibbles(block: vec4<u32>, half: u32) -> vec4<u32> { return block; }
+fn scales_of(word: u32) -> vec2<f32> { return vec2<f32>(); }
+//# end
+/// Stages block k of rows first.. of a q4 segment.
+fn stage_bank(matrix: u32, plane: u32, rows: u32, cols: u32, first: u32, k: u32, t: u32) {
+  let row = first + t / 2u;
+  if (row < rows) {
+    let block = row * ((cols + 31u) / 32u) + k;
+    let scales = scales_of(bank[matrix + plane + block / 4u][block % 4u]);
+    stage_half(nibbles(bank[matrix + block], t % 2u), scales.x, scales.y, t);
+  } else {
+    stage_half(vec4<u32>(), 0.0, 0.0, t);
+  }
+}
