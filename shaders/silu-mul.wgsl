@@ -96,6 +96,7 @@ fn main(
       let value = silu * sums[1][i];
       values[t + i * THREADS] = value;
       if (added) {
+        store(p.gate + row + c, sums[0][i]); // before out, which may lie there
         store(p.up + row + c, sums[1][i]);
       }
       store(p.out + row + c, value);

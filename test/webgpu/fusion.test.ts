@@ -1,12 +1,15 @@
-// Passes over many rows that also quantize what they make: the bits are those of the operations one by one, in fewer dispatches.
+// Fused passes. Over many rows, where they also quantize what they make, the bits are those of the operations one by one; over one
+// row, where sums have another order, the numbers are near the reference's, step by step.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Backend, SoupEntry } from "../../src/backend/backend.ts";
+import type { Backend, SoupEntry, WeightType } from "../../src/backend/backend.ts";
+import { createReferenceBackend } from "../../src/backend/reference/create.ts";
 import type { WebGpuBackend } from "../../src/backend/webgpu/webgpu-backend.ts";
+import { linearBound } from "../backend/cases.ts";
 import { Operands } from "../support/operands.ts";
-import { expectSameBits, randomValues } from "../support/values.ts";
+import { EPS, expectClose, expectSameBits, maxAbs, randomValues } from "../support/values.ts";
 import { createTestWebGpu, webgpuMissing } from "../support/webgpu.ts";
 
-describe.skipIf(webgpuMissing !== undefined)("fused passes over many rows", () => {
+describe.skipIf(webgpuMissing !== undefined)("fused passes", () => {
   let backend: Backend & WebGpuBackend;
   beforeAll(async () => {
     backend = (await createTestWebGpu()) as Backend & WebGpuBackend;
@@ -83,6 +86,80 @@ describe.skipIf(webgpuMissing !== undefined)("fused passes over many rows", () =
     for (const [i, values] of together.entries()) expectSameBits(values, alone[i]!, `result ${i}`);
     operands.free();
   });
+
+  const TYPES = ["f32", "q8", "q4"] as const;
+  test.each(TYPES.flatMap((gates) => TYPES.map((last) => ({ gates, last }))))(
+    "one row with adapters: gate and up $gates, down $last",
+    async ({ gates, last }) => {
+      const [cols, hidden, rank] = [70, 300, 8];
+      const load = async (subject: Backend, x: Float32Array) => {
+        const operands = new Operands(subject);
+        const output = async (rows: number, width: number, type: WeightType, seed: number) => {
+          const data = {
+            name: "test.lora",
+            rank,
+            rows,
+            cols: width,
+            a: randomValues(rank * width, seed + 1),
+            b: randomValues(rows * rank, seed + 2),
+          };
+          const values = randomValues(rows * width, seed);
+          return {
+            out: await operands.out(1, rows),
+            weight: await operands.matrix(values, rows, width, type),
+            bank: [{ segment: operands.keep(subject.loadSegment(data, type)), m: 0.5 }],
+          };
+        };
+        return {
+          operands,
+          x: await operands.tensor(x, 1, x.length),
+          gate: await output(hidden, cols, gates, 1),
+          up: await output(hidden, cols, gates, 4),
+          down: await output(cols, hidden, last, 7),
+        };
+      };
+      const x = randomValues(cols, 10);
+      const { operands, ...on } = await load(backend, x);
+      const product = await operands.out(1, hidden);
+      const list: string[] = [];
+      backend.onSubmit = (dispatches) => list.push(...dispatches.map(({ shader }) => shader));
+      backend.linear(on.x, 1, [on.gate, on.up]);
+      backend.siluMul(product, on.gate.out, on.up.out, 1);
+      backend.linear(product, 1, [on.down]);
+      await backend.read(on.x, 0, 1);
+      backend.onSubmit = undefined;
+      // A x of down rides in silu-mul where it is held as gate and up are
+      const first = [`matvec-${gates}`, `silu-mul-${gates}`];
+      expect(list).toEqual([...first, ...new Array(gates === last ? 1 : 2).fill(`matvec-${last}`)]);
+
+      const tensors = [on.gate.out, on.up.out, product, on.down.out];
+      const [gate, up, between, out] = await Promise.all(
+        tensors.map((tensor) => operands.result(tensor, 1)),
+      );
+      const reference = createReferenceBackend();
+      // each step from what the one before made on the GPU, so that its own error alone counts
+      const one = await load(reference, x);
+      reference.linear(one.x, 1, [one.gate, one.up]);
+      const bank = [{ rank, m: 0.5 }];
+      const bound = linearBound({ type: gates, rows: hidden, cols, n: 1, bank })();
+      expectClose(gate!, await one.operands.result(one.gate.out, 1), bound);
+      expectClose(up!, await one.operands.result(one.up.out, 1), bound);
+      const two = await load(reference, between!);
+      const [g, u] = [
+        await two.operands.tensor(gate!, 1, hidden),
+        await two.operands.tensor(up!, 1, hidden),
+      ];
+      reference.siluMul(g, g, u, 1);
+      const silu = await two.operands.result(g, 1);
+      // as siluMulCase: e^-z within (3 + 2 |z|) ulp
+      const size = 3 + 2 * maxAbs(gate!);
+      expectClose(between!, silu, (i) => Math.abs(silu[i]!) * (2 * size + 8) * EPS + 1e-35);
+      reference.linear(two.x, 1, [two.down]);
+      const most = linearBound({ type: last, rows: cols, cols: hidden, n: 1, bank })();
+      expectClose(out!, await two.operands.result(two.down.out, 1), most * maxAbs(between!));
+      for (const each of [operands, one.operands, two.operands]) each.free();
+    },
+  );
 
   test("sequences side by side: attention, joined and quantized for what follows", async () => {
     const [kvHeads, headDim, n] = [2, 32, 5];

@@ -37,6 +37,21 @@ describe.skipIf(webgpuMissing !== undefined)("storage on a GPU", () => {
     backend.free(matrix);
   });
 
+  test.each([
+    ["q8", 9],
+    ["q4", 5],
+  ] as const)("%s weights and adapters take %d bits per number", async (type, bits) => {
+    const [rows, cols, rank] = [40, 64, 32];
+    const operands = new Operands(backend);
+    const matrix = await operands.matrix(randomValues(rows * cols, 1), rows, cols, type);
+    expect(matrix.nBytes).toBe((rows * cols * bits) / 8);
+    const [a, b] = [randomValues(rank * cols, 2), randomValues(rows * rank, 3)];
+    const data = { name: "test.lora", rank, rows, cols, a, b };
+    const segment = operands.keep(backend.loadSegment(data, type));
+    expect(segment.nBytes).toBe(((rank * cols + rows * rank) * bits) / 8);
+    operands.free();
+  });
+
   const shape = { layers: 2, kvHeads: 2, headDim: 64, length: 32 };
 
   test.each([
