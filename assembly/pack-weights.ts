@@ -3,6 +3,8 @@
 //
 //   q8  d = amax / 127, q = round(w · (127 / amax))                         (as src/backend/quantize.ts, to the bit)
 //   q4  m = the largest bf16 ≤ lo, d = the smallest bf16 ≥ (hi - m) / 15, q = min(15, round((w - m) · (1 / d)))
+//
+// Rows that are blocks already (src/backend/block-rows.ts) keep their numbers.
 
 import { half_to_f32 } from "./half";
 import { greatest, least, round_magic, round_to_i32 } from "./lanes";
@@ -20,6 +22,8 @@ import {
 export const F32: i32 = 0;
 export const F16: i32 = 1;
 export const BF16: i32 = 2;
+export const Q8: i32 = 3;
+export const Q4: i32 = 4;
 
 /**
  * Converts one row to f32. Returns false if a value is not finite.
@@ -63,8 +67,15 @@ function load1(from: usize, dtype: i32): f32 {
   return f32x4.extract_lane(dtype === BF16 ? i32x4.shl(bits, 16) : half_to_f32(bits), 0);
 }
 
+/** Bytes of a row in the file. */
+function row_bytes(cols: i32, dtype: i32): usize {
+  if (dtype === Q8) return usize(block_count(cols)) * 36;
+  if (dtype === Q4) return usize(block_count(cols)) * 20;
+  return usize(cols) * (dtype === F32 ? 4 : 2);
+}
+
 /**
- * W         type of the packed weights (layout.ts)
+ * W         type of the packed weights (layout.ts); that of the blocks, where dtype is Q8 or Q4
  * dst       first of the tiles that these rows fill
  * from      [rows, cols] of dtype
  * scratch   per thread one row of f32, cols rounded up to 32
@@ -82,7 +93,7 @@ export function pack_weights<W>(
   tid: i32,
   threads: i32,
 ): void {
-  const rowBytes = usize(cols) * (dtype === F32 ? 4 : 2);
+  const rowBytes = row_bytes(cols, dtype);
   const tileBytes = tile_bytes<W>(cols);
   const line = scratch + usize(tid) * (((cols + 31) & ~31) << 2);
   const tiles = (rows + 7) >> 3;
@@ -93,14 +104,58 @@ export function pack_weights<W>(
     if (nRows < 8) memory.fill(to, 0, tileBytes);
     for (let lane = 0; lane < nRows; lane++) {
       const row = (tile << 3) + lane;
-      if (!convert_row(line, from + usize(row) * rowBytes, cols, dtype)) {
+      const source = from + usize(row) * rowBytes;
+      const isBlocks = !isFloat<W>() && dtype >= Q8;
+      const finite = isBlocks
+        ? copy_row<W>(to, source, cols, lane)
+        : convert_row(line, source, cols, dtype);
+      if (!finite) {
         store<i32>(failures + (tid << 2), row);
         return;
       }
+      if (isBlocks) continue;
       if (isFloat<W>()) put_f32(to + (lane << 2), line, cols);
       else if (isSigned<W>()) put_q8(to, line, cols, lane);
       else put_q4(to, line, cols, lane);
     }
+  }
+}
+
+/** Copies a row of whole blocks. Returns false if a scale or minimum is not finite. */
+function copy_row<W>(tile: usize, from: usize, cols: i32, lane: i32): bool {
+  const blocks = block_count(cols);
+  for (let block = 0; block < blocks; block++) {
+    const head = load<u32>(from);
+    if ((head & 0x7f800000) === 0x7f800000) return false;
+    if (isSigned<W>()) {
+      const to = tile + block * Q8_BLOCK_BYTES;
+      store<u32>(to + (lane << 2), head);
+      for (let pair = 0; pair < 16; pair++) {
+        store<u16>(to + q8_offset(pair << 1, lane), load<u16>(from + (pair << 1), 4));
+      }
+      from += 36;
+    } else {
+      if ((head & 0x7f80) === 0x7f80) return false;
+      const to = tile + block * Q4_BLOCK_BYTES;
+      store<u32>(to + (lane << 2), head);
+      const bytes = v128.load(from, 4);
+      copy_octets(to, v128.and(bytes, i8x16.splat(15)), 0, lane);
+      copy_octets(to, i8x16.shr_u(bytes, 4), 16, lane);
+      from += 20;
+    }
+  }
+  return true;
+}
+
+/** 16 columns from `col` on, each in a byte. */
+function copy_octets(block: usize, columns: v128, col: i32, lane: i32): void {
+  // a column and the fourth one after it share a byte
+  const bytes = v128.or(columns, i64x2.shl(i64x2.shr_u(columns, 32), 4));
+  for (let half = 0; half < 2; half++) {
+    const four = u32(half === 0 ? i64x2.extract_lane(bytes, 0) : i64x2.extract_lane(bytes, 1));
+    const octet = col + (half << 3);
+    store<u16>(block + q4_offset(octet, lane), four);
+    store<u16>(block + q4_offset(octet + 2, lane), four >> 16);
   }
 }
 

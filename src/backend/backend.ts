@@ -6,6 +6,9 @@
 // when the method is called (ids, positions, bank weights), and results are visible only through `read`.
 //
 // Handles belong to the backend that made them. Memory is released by `free` and, all of it, by `dispose`.
+
+import type { BlockDType } from "./block-rows.ts";
+import type { Captures } from "./captures.ts";
 import type { Gradients } from "./gradients.ts";
 import type { Packing } from "./packing.ts";
 import type { RopeScaling } from "./rope-frequencies.ts";
@@ -30,7 +33,8 @@ export interface MatrixSource {
   readonly rows: number;
   /** Input features. */
   readonly cols: number;
-  readonly dtype: "F32" | "F16" | "BF16";
+  /** Floats; or, for a matrix of type `q8` or `q4` alone, blocks that are packed as they are (block-rows.ts). */
+  readonly dtype: "F32" | "F16" | "BF16" | BlockDType;
   /**
    * Rows as they lie in the file.
    * @param into memory for the result, which the source may use or not: free until the read ends
@@ -219,6 +223,9 @@ export interface Backend {
 
   /** The backward pass, where the backend has one. */
   readonly gradients?: Gradients | undefined;
+
+  /** Repeating what was recorded for one token, where that saves anything. */
+  readonly captures?: Captures | undefined;
 
   /** Packed weights as bytes, to keep them. */
   readonly packing?: Packing | undefined;

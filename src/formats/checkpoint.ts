@@ -28,6 +28,8 @@ export interface StoredType {
   readonly nBytes: number;
   /** What a backend holds it as, if it is to be held as in the file. */
   readonly held: "q8" | "q4";
+  /** Whether `readBlocks` gives it as that type, without rounding its numbers anew. */
+  readonly hasBlocks: boolean;
 }
 
 /** What the header says of one tensor. */
@@ -58,6 +60,16 @@ export interface Checkpoint {
    * @param nBytes default: to the tensor's end
    */
   read(name: string, offset?: number, nBytes?: number, options?: ReadOptions): Promise<Uint8Array>;
+  /**
+   * Rows of a tensor that `hasBlocks`, as the blocks of its type `held` (backend/block-rows.ts).
+   * @throws as `read`
+   */
+  readBlocks?(
+    name: string,
+    rowStart: number,
+    nRows: number,
+    options?: ReadOptions,
+  ): Promise<Uint8Array>;
   /** As `ByteSource.settle`, of all files. */
   settle?(): Promise<void>;
   close(): Promise<void>;

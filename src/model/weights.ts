@@ -157,6 +157,33 @@ export function tensorSource(
   };
 }
 
+/** A matrix as it is packed for its type: blocks as they are where the file has them, else floats. */
+function plannedSource(
+  checkpoint: Checkpoint,
+  info: PlannedTensor,
+  signal?: AbortSignal,
+  onRead?: (nBytes: number) => void,
+): MatrixSource {
+  const { name, type, stored, shape } = info;
+  const [rows, cols] = shape as [number, number];
+  const count = (nRows: number): void => onRead?.((fileBytes(info) / rows) * nRows);
+  if (stored?.held !== type || !stored.hasBlocks || checkpoint.readBlocks === undefined) {
+    return tensorSource(checkpoint, name, signal, (nBytes) => count((nBytes / info.nBytes) * rows));
+  }
+  return {
+    name,
+    rows,
+    cols,
+    dtype: type === "q8" ? "Q8" : "Q4",
+    async read(rowStart: number, nRows: number, into?: Uint8Array): Promise<Uint8Array> {
+      throwIfAborted(signal);
+      const bytes = await checkpoint.readBlocks!(name, rowStart, nRows, { signal, into });
+      count(nRows);
+      return bytes;
+    },
+  };
+}
+
 /**
  * A linear layer's weight as the checkpoint holds it, f32 [rows, cols]. With tied embeddings, `lm_head` is the embedding.
  */
@@ -192,7 +219,8 @@ class Loader {
   readonly #signal: AbortSignal | undefined;
   readonly #names: TensorNames;
   readonly #loaded: Handle[] = [];
-  /** By the checkpoint's names. */
+  /** By the checkpoint's names, as what follows. */
+  readonly #plan = new Map<string, PlannedTensor>();
   readonly #matrices = new Map<string, Matrix>();
   readonly #vectors = new Map<string, Vector>();
   #nBytes = 0;
@@ -219,6 +247,7 @@ class Loader {
   async load(): Promise<DecoderWeights> {
     const config = this.#config;
     const plan = planWeights(this.#checkpoint, config, this.#quantize);
+    for (const info of plan) this.#plan.set(info.name, info);
     this.#bytesTotal = plan.reduce((sum, info) => sum + fileBytes(info), 0);
     if (this.#backend.packing !== undefined) reserve(this.#backend.packing, plan);
     for (const tensor of plan) {
@@ -264,8 +293,10 @@ class Loader {
     const biasName = `${info.path}.bias`;
     const bias = this.#names.expects(biasName) ? this.#vector(biasName) : undefined;
     const found = this.#names.find(name).name;
+    const planned = this.#plan.get(found)!;
+    const source = (): MatrixSource => plannedSource(this.#checkpoint, planned);
     const floats = (): FloatSource => tensorSource(this.#checkpoint, found);
-    return { info, matrix: this.#matrix(name), bias, source: floats, floats };
+    return { info, matrix: this.#matrix(name), bias, source, floats };
   }
 
   #matrix(name: string): Matrix {
@@ -286,9 +317,8 @@ class Loader {
   }
 
   #packMatrix(info: PlannedTensor): Promise<Matrix> {
-    const share = fileBytes(info) / info.nBytes;
-    const onRead = (nBytes: number): void => this.#progress(nBytes * share);
-    const source = tensorSource(this.#checkpoint, info.name, this.#signal, onRead);
+    const onRead = (nBytes: number): void => this.#progress(nBytes);
+    const source = plannedSource(this.#checkpoint, info, this.#signal, onRead);
     return this.#backend.loadMatrix(source, info.type);
   }
 

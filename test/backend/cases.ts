@@ -6,10 +6,10 @@ import type {
   KvCache,
   KvCacheType,
   LinearOutput,
-  MatrixSource,
   WeightType,
 } from "../../src/backend/backend.ts";
 import type { RopeScaling } from "../../src/backend/rope-frequencies.ts";
+import type { FloatDType } from "../../src/formats/float.ts";
 import { Operands } from "../support/operands.ts";
 import { EPS, maxAbs, randomValues } from "../support/values.ts";
 
@@ -103,7 +103,7 @@ export interface LinearShape {
   /** Products that share x. Default 1 */
   readonly outputs?: number;
   /** Of the weights' file. Default F32 */
-  readonly dtype?: MatrixSource["dtype"];
+  readonly dtype?: FloatDType;
 }
 
 export function linearCase(shape: LinearShape): Case {

@@ -1,14 +1,9 @@
 // The backward operations' cases as data, in the manner of cases.ts: what to run, and how far from the reference a result may
 // be, with the derivation beside it. Every f32 rounding errs by EPS at most, relatively; a sum of K terms in any order
 // by K EPS Σ|terms| at worst. Where only the size of operands is known, the roundings' signs are taken as random, as in cases.ts.
-import type {
-  Backend,
-  MatrixSource,
-  SoupEntry,
-  Tensor,
-  WeightType,
-} from "../../src/backend/backend.ts";
+import type { Backend, SoupEntry, Tensor, WeightType } from "../../src/backend/backend.ts";
 import type { Gradients, LinearGradient } from "../../src/backend/gradients.ts";
+import type { FloatDType } from "../../src/formats/float.ts";
 import { Operands } from "../support/operands.ts";
 import { EPS, maxAbs, randomValues } from "../support/values.ts";
 import type { Case } from "./cases.ts";
@@ -84,7 +79,7 @@ export interface LinearGradientShape {
   /** All entries add to one slot instead of one each. */
   readonly shared?: boolean;
   /** Of the weights' file. Default F32 */
-  readonly dtype?: MatrixSource["dtype"];
+  readonly dtype?: FloatDType;
 }
 
 export function linearBackwardCase(shape: LinearGradientShape): Case {

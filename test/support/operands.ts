@@ -8,7 +8,7 @@ import type {
   Tensor,
   WeightType,
 } from "../../src/backend/backend.ts";
-import { fromFloat32 } from "../../src/formats/float.ts";
+import { type FloatDType, fromFloat32 } from "../../src/formats/float.ts";
 
 /** A number that no operation produces, in the rows behind a result. */
 export const GUARD: number = Math.fround(-12345.678);
@@ -62,7 +62,7 @@ export class Operands {
     cols: number,
     type: WeightType,
     /** Of the file that it comes from. */
-    dtype: MatrixSource["dtype"] = "F32",
+    dtype: FloatDType = "F32",
   ): Promise<Matrix> {
     const source = bytesSource(fromFloat32(values, dtype), rows, cols, dtype);
     return this.keep(await this.backend.loadMatrix(source, type));

@@ -1,8 +1,9 @@
 // Brings a matrix from its source into f32 or quantized rows, a piece at a time.
 import { toFloat32 } from "../../formats/float.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
+import { checkBlockType, isBlockDType, rowBytes, unpackBlocks } from "../block-rows.ts";
 import { checkFinite } from "../check-finite.ts";
-import { createQuantizedRows, quantizeRow } from "../quantize.ts";
+import { createQuantizedRows, type QuantizedRows, quantizeRow } from "../quantize.ts";
 import { allocate } from "./allocate.ts";
 import type { Rows } from "./handles.ts";
 
@@ -15,11 +16,16 @@ export async function readMatrix(source: MatrixSource, type: WeightType): Promis
   const out = allocate(source.name, () =>
     type === "f32" ? new Float32Array(rows * cols) : createQuantizedRows(rows, cols, type),
   );
-  const rowBytes = cols * (dtype === "F32" ? 4 : 2);
-  const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+  if (isBlockDType(dtype)) checkBlockType(source.name, dtype, type);
+  const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes(dtype, cols)));
   for (let start = 0; start < rows; start += step) {
     const n = Math.min(step, rows - start);
-    const piece = toFloat32(await source.read(start, n), dtype);
+    const bytes = await source.read(start, n);
+    if (isBlockDType(dtype)) {
+      unpackBlocks(source.name, bytes, out as QuantizedRows, start, start);
+      continue;
+    }
+    const piece = toFloat32(bytes, dtype);
     if (piece.length !== n * cols) {
       throw new Error(
         `${source.name}: rows ${start}..${start + n} came as ${piece.length} numbers`,

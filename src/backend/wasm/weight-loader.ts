@@ -1,15 +1,19 @@
 // Brings weights into packed form: reads rows in pieces, and all threads convert and pack each piece while the next is being
 // read. Owns the staging memory between file and packed weights.
 import type { MatrixSource, WeightType } from "../backend.ts";
+import { BLOCK_BYTES, checkBlockType, isBlockDType } from "../block-rows.ts";
 import { notFinite } from "../check-finite.ts";
 import type { Arena } from "./arena.ts";
 import { type CommandList, Op } from "./commands.ts";
-import { align, packedBytes } from "./layout.ts";
+import { align, BLOCK, packedBytes } from "./layout.ts";
 
+/** As pack-weights.ts numbers them, and bytes of an element. */
 const DTYPES = {
   F32: { code: 0, nBytes: 4 },
   F16: { code: 1, nBytes: 2 },
   BF16: { code: 2, nBytes: 2 },
+  Q8: { code: 3, nBytes: BLOCK_BYTES.Q8 / BLOCK },
+  Q4: { code: 4, nBytes: BLOCK_BYTES.Q4 / BLOCK },
 };
 
 /** Bytes read at a time, per thread: large enough for the disk, small beside any model. */
@@ -45,7 +49,8 @@ export class WeightLoader {
 
   /** Packs a whole matrix at `offset`, which has room for `packedBytes`. @throws TureenError `WEIGHTS_NOT_FINITE` */
   async load(source: MatrixSource, type: WeightType, offset: number): Promise<void> {
-    const { rows } = source;
+    const { name, rows, dtype } = source;
+    if (isBlockDType(dtype)) checkBlockType(name, dtype, type);
     const step = this.#rowsPerPiece(source);
     const staging = this.#stage(source, Math.min(step, rows));
     const [even, odd] = [this.#room(source, step), this.#room(source, step)];

@@ -1,11 +1,13 @@
 // Brings matrices into slabs: reads rows in pieces, packs them, writes them. A matrix too large for one slab lies in parts.
 import { toFloat32 } from "../../formats/float.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
+import { checkBlockType, isBlockDType, rowBytes, unpackBlocks } from "../block-rows.ts";
 import { checkFinite } from "../check-finite.ts";
+import { createQuantizedRows } from "../quantize.ts";
 import type { MatrixPart } from "./handles.ts";
 import { packedBytes, rowsWithin, type Storage } from "./layout.ts";
 import type { BufferSource, Place, Slabs } from "./memory.ts";
-import { packHalves, packRows } from "./pack.ts";
+import { type Piece, packHalves, packQuantized, packRows } from "./pack.ts";
 
 /** As a file has its floats, unless they are to be quantized. */
 export function storageOf({ dtype }: MatrixSource, type: WeightType): Storage {
@@ -36,7 +38,8 @@ export class WeightLoader {
 
   /** @throws TureenError `WEIGHTS_NOT_FINITE`, `OUT_OF_MEMORY`; nothing is left allocated */
   async load(source: MatrixSource, storage: Storage): Promise<MatrixPart[]> {
-    const { rows, cols } = source;
+    const { name, rows, cols, dtype } = source;
+    if (isBlockDType(dtype)) checkBlockType(name, dtype, storage);
     const most = rowsWithin(storage, cols, this.#slabs.limit);
     const parts: MatrixPart[] = [];
     try {
@@ -70,25 +73,39 @@ export class WeightLoader {
   }
 
   async #loadPart(source: MatrixSource, storage: Storage, part: MatrixPart): Promise<void> {
-    const { name, cols, dtype } = source;
-    const rowBytes = cols * (dtype === "F32" ? 4 : 2);
-    const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
+    const step = Math.max(1, Math.floor(PIECE_BYTES / rowBytes(source.dtype, source.cols)));
     for (let row = 0; row < part.rows; row += step) {
       const n = Math.min(step, part.rows - row);
       const file = await source.read(part.row0 + row, n);
-      const values = toFloat32(file, dtype);
-      if (values.length !== n * cols) {
-        throw new Error(`${name}: ${n} rows came as ${values.length} numbers`);
-      }
-      checkFinite(name, values, cols, part.row0 + row);
+      const pieces = packPiece(source, storage, part, file, row, n);
       this.#beforeWrite();
-      const pieces =
-        storage === "f16" || storage === "bf16"
-          ? [packHalves(file, row, n, cols)]
-          : packRows(storage, values, row, n, part.rows, cols);
       for (const { offset, bytes } of pieces) {
         this.#source.device.queue.writeBuffer(part.buffer, part.offset + offset, bytes);
       }
     }
   }
+}
+
+/** Rows row.. of a part, as the file has them. @throws TureenError `WEIGHTS_NOT_FINITE` */
+function packPiece(
+  { name, cols, dtype }: MatrixSource,
+  storage: Storage,
+  part: MatrixPart,
+  file: Uint8Array,
+  row: number,
+  n: number,
+): Piece[] {
+  if (isBlockDType(dtype)) {
+    const rows = createQuantizedRows(n, cols, dtype === "Q8" ? "q8" : "q4");
+    unpackBlocks(name, file, rows, part.row0 + row);
+    return packQuantized(rows, row, part.rows);
+  }
+  const values = toFloat32(file, dtype);
+  if (values.length !== n * cols) {
+    throw new Error(`${name}: ${n} rows came as ${values.length} numbers`);
+  }
+  checkFinite(name, values, cols, part.row0 + row);
+  return storage === "f16" || storage === "bf16"
+    ? [packHalves(file, row, n, cols)]
+    : packRows(storage, values, row, n, part.rows, cols);
 }

@@ -1,9 +1,11 @@
 // GGUF files as a checkpoint: transformers' names, transformers' order of rows, and floats. A quantized tensor reads as F32; `stored`
 // says how the file holds it.
+import { rowBytes } from "../../backend/block-rows.ts";
 import { TureenError } from "../../errors.ts";
 import type { ByteSource, ReadOptions } from "../../sources/source.ts";
 import type { Checkpoint, StoredType, TensorInfo } from "../checkpoint.ts";
 import { type BlockName, dequantize } from "./blocks.ts";
+import { canonicalType, toCanonical } from "./canonical.ts";
 import type { GgufHeader, GgufTensor } from "./header.ts";
 import { isPermuted, permutedRow, ROPE_FACTORS, toHubName } from "./names.ts";
 import type { GgmlName } from "./types.ts";
@@ -85,6 +87,7 @@ export function createGgufCheckpoint(files: readonly GgufFile[], options: GgufOp
     metadata: {},
     identity: identities.includes(undefined) ? undefined : identities.join("\n"),
     read: (name, offset, nBytes, reading) => readRange(find(name), offset, nBytes, reading),
+    readBlocks: (name, row, nRows, reading) => readBlocks(find(name), row, nRows, reading),
     async settle() {
       for (const { source } of files) await source.settle?.();
     },
@@ -98,14 +101,17 @@ function isFloat(name: GgmlName): name is "F32" | "F16" | "BF16" {
   return name === "F32" || name === "F16" || name === "BF16";
 }
 
+function describeStored(type: BlockName, nBytes: number): StoredType {
+  const held = HELD[type];
+  return { type, nBytes, held, hasBlocks: canonicalType(type)?.toLowerCase() === held };
+}
+
 function locate(tensor: GgufTensor, source: ByteSource, options: GgufOptions): Place {
   const { name, type, shape, nBytes } = tensor;
   const { architecture, headDim, rename = toHubName } = options;
   const count = shape.reduce((product, size) => product * size, 1);
   const dtype = isFloat(type.name) ? type.name : "F32";
-  const stored = isFloat(type.name)
-    ? undefined
-    : { type: type.name, nBytes, held: HELD[type.name] };
+  const stored = isFloat(type.name) ? undefined : describeStored(type.name, nBytes);
   const info: TensorInfo = {
     name: rename(name),
     dtype,
@@ -164,6 +170,21 @@ async function readFloats(
   const out = takeRoom(count * place.cols * 4, options.into);
   const floats = new Float32Array(out.buffer, out.byteOffset, count * place.cols);
   dequantize(type.name, raw, raw.length / type.bytes, floats);
+  return out;
+}
+
+/** Rows as the blocks that backends pack as they are. */
+async function readBlocks(
+  place: Place,
+  first: number,
+  count: number,
+  options?: ReadOptions,
+): Promise<Uint8Array> {
+  const { name } = place.tensor.type;
+  const raw = await readRows(place, first, count, { signal: options?.signal });
+  const dtype = canonicalType(name)!;
+  const out = takeRoom(count * rowBytes(dtype, place.cols), options?.into);
+  toCanonical(name, raw, out);
   return out;
 }
 
