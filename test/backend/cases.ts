@@ -193,8 +193,9 @@ function bankEntry(
 /**
  * Operands lie in (-1, 1). The partial sums of K products have a spread of sqrt(K) / 3 and stay within sqrt(K), so each of
  * the K roundings is off by at most EPS · sqrt(K); their signs are random, so together by about EPS · K. Twice that, and four
- * roundings for bias, residual and result. (q8 and q4 round less often: three times and six times per block of 32.) An entry: h is off by this times |m|, carried through `rank` terms of random sign;
- * and B h sums `rank` terms as large as h, |m| sqrt(cols).
+ * roundings for bias, residual and result. (Blocks round less often: in q8 three times per 32 columns, in q4 six times.) An
+ * entry: h is off by this times |m|, carried through `rank` terms of random sign; and B h sums `rank` terms as large as h,
+ * |m| sqrt(cols).
  */
 export function linearBound({ cols, bank = [] }: LinearShape): () => number {
   const sumError = (terms: number): number => 2 * EPS * (terms + 4);
