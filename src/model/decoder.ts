@@ -1,15 +1,18 @@
 // The forward pass of a Llama-family model, written once for all backends: run state allocated once, one loop over layers. A
 // pass takes rows of any number of sequences. No arithmetic happens here; every step is an operation of the backend.
-import type { Backend, KvCache, KvCacheType, Rope, Span } from "../backend/backend.ts";
+import type { Backend, KvCache, KvCacheType, Rope } from "../backend/backend.ts";
 import type { Choice, Chosen } from "../backend/sampling.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import { nextTask } from "../next-task.ts";
 import type { ModelConfig } from "./config.ts";
 import { LogitChooser, spread } from "./logit-chooser.ts";
-import { type Banks, entriesFrom, RowBanks, type RowRun } from "./row-banks.ts";
+import { type Layout, type PassPart, placeRows } from "./pass-rows.ts";
+import { type Banks, entriesFrom, RowBanks } from "./row-banks.ts";
 import { createRunState, Products, type RunState } from "./run-state.ts";
+import { TokenPasses } from "./token-passes.ts";
 import type { DecoderWeights } from "./weights.ts";
 
+export type { PassPart } from "./pass-rows.ts";
 export type { Banks } from "./row-banks.ts";
 
 /** Which logits a pass returns: of the last token [vocabSize], of all [n, vocabSize], or none. */
@@ -22,43 +25,11 @@ export interface DecoderOptions {
   readonly kvCache?: KvCacheType | undefined;
 }
 
-/** One sequence's share of a pass: its tokens at `position`.. of its cache, which must hold all positions before. */
-export interface PassPart {
-  /** At least one. */
-  readonly ids: ArrayLike<number>;
-  readonly position: number;
-  readonly cache: KvCache;
-  readonly banks: Banks;
-  /** Receives the logits of as many of the last tokens as it has room for: [.., vocabSize]. Default: none are computed. */
-  readonly logits?: Float32Array | undefined;
-  /**
-   * Only so many of the best logits of each row matter: where the backend can choose them, all others are -Infinity, and few bytes
-   * come back. Default: all matter.
-   */
-  readonly best?: number | undefined;
-  /**
-   * Steps beyond the last id, each with the best token of the one before, chosen where the logits are: none waits for another's
-   * logits to arrive. For a part alone with `best` 1 (see `canRunAhead`); `logits` then has a row for each step, and `tokens` receives
-   * each one's choice. Default 0.
-   */
-  readonly ahead?: number | undefined;
-  readonly tokens?: number[] | undefined;
-}
-
 /**
  * Receives the residual stream of passes over one sequence, for inspection: `stage` 0 is the embedding, 1..layers the stream
  * after each layer, layers + 1 the final norm; `rows` [n, hiddenSize] begin at `position`.
  */
 export type OnHidden = (stage: number, position: number, rows: Float32Array) => void;
-
-/** Where the rows of a pass lie. First what is only run, then, side by side, the rows whose logits are wanted. */
-interface Layout {
-  readonly ids: Int32Array;
-  readonly spans: readonly Span[];
-  readonly runs: readonly RowRun[];
-  /** The first row with logits. */
-  readonly head: number;
-}
 
 export class Decoder {
   readonly config: ModelConfig;
@@ -72,6 +43,8 @@ export class Decoder {
   readonly #kvCache: KvCacheType;
   /** Where the backend has one. */
   readonly #chooser: LogitChooser | undefined;
+  /** Likewise. */
+  readonly #tokenPasses: TokenPasses | undefined;
   #rope: Rope | undefined;
   #lastPass: Promise<unknown> = Promise.resolve();
   #disposed = false;
@@ -98,6 +71,7 @@ export class Decoder {
     this.#weights = weights;
     this.#state = createRunState(backend, config, this.chunkSize);
     this.#chooser = backend.sampling && new LogitChooser(backend.sampling, this.#state.logits);
+    this.#tokenPasses = backend.captures && new TokenPasses(backend.captures);
     this.#products = new Products(weights, this.#state);
     this.#rowBanks = new RowBanks(this.chunkSize);
   }
@@ -238,13 +212,22 @@ export class Decoder {
   async #pass(parts: readonly PassPart[]): Promise<void> {
     this.#checkDisposed();
     const { x, xNorm } = this.#state;
-    const { layers, rmsNormEps } = this.config;
-    const layout = this.#place(parts);
-    const n = layout.ids.length;
+    const { layers, rmsNormEps, vocabSize } = this.config;
     const hidden = parts.length === 1 ? this.onHidden : undefined;
-    const position = parts[0]!.position;
-    this.#products.use(this.#rowBanks.fill(layout.runs));
-    await this.#sweep(layout, hidden, position);
+    const [part] = parts as [PassPart];
+    const isToken =
+      parts.length === 1 && part.ids.length === 1 && part.logits?.length === vocabSize;
+    if (isToken && this.#tokenPasses !== undefined && hidden === undefined) {
+      await this.#passToken(part, this.#tokenPasses);
+      return;
+    }
+    const layout = placeRows(parts, vocabSize);
+    const n = layout.ids.length;
+    if (n > this.chunkSize) throw new Error(`a pass of ${n} rows`);
+    const { position } = part;
+    for (const stage of this.#sweep(layout)) {
+      hidden?.(stage, position, await this.#backend.read(x, 0, n));
+    }
     if (layout.head < n || hidden !== undefined) {
       this.#backend.rmsNorm(xNorm, x, this.#weights.norm, rmsNormEps, n);
       hidden?.(layers + 1, position, await this.#backend.read(xNorm, 0, n));
@@ -253,33 +236,38 @@ export class Decoder {
     else await this.#backend.read(x, 0, 1); // so that failures surface in this pass
   }
 
+  /** A part of one token whose logits are wanted. */
+  async #passToken(part: PassPart, passes: TokenPasses): Promise<void> {
+    const { ids, position, cache, banks, logits } = part;
+    passes.record(ids[0]!, position, cache, banks, () => {
+      this.#run(this.#sweep(placeRows([part], this.config.vocabSize)));
+      this.#recordHead(1);
+    });
+    await this.#backend.read(this.#state.logits, 0, 1, logits);
+  }
+
   /** The steps of a part that runs ahead: all are recorded before the first one's choice has arrived. */
   async #passAhead(part: PassPart): Promise<void> {
     this.#checkDisposed();
     const { sampling } = this.#chooser!;
-    const { x, xNorm, logits } = this.#state;
-    const { rmsNormEps, vocabSize } = this.config;
+    const { logits } = this.#state;
+    const { vocabSize } = this.config;
     const { cache, banks, ids, ahead = 0 } = part;
     const choice = this.#chooser!.choiceOf(1);
-    const [product] = this.#products.head;
     const chosen: Promise<Chosen>[] = [];
     for (let step = 0; step <= ahead; step++) {
       const position = part.position + ids.length - 1 + step;
       const layout: Layout =
         step === 0
-          ? this.#place([{ ...part, logits: part.logits?.subarray(0, vocabSize) }])
+          ? placeRows([{ ...part, logits: part.logits?.subarray(0, vocabSize) }], vocabSize)
           : {
               ids: new Int32Array(1),
               spans: [{ cache, position, n: 1 }],
               runs: [{ banks, n: 1 }],
               head: 0,
             };
-      const n = layout.ids.length;
-      this.#products.use(this.#rowBanks.fill(layout.runs));
-      await this.#sweep(layout, undefined, position, step === 0 ? undefined : choice);
-      this.#backend.rmsNorm(xNorm, x, this.#weights.norm, rmsNormEps, n);
-      product.bank = entriesFrom(product.bank, n - 1);
-      this.#backend.linear(xNorm, 1, this.#products.head, n - 1);
+      this.#run(this.#sweep(layout, step === 0 ? undefined : choice));
+      this.#recordHead(layout.ids.length);
       sampling.choose(choice, logits, 1);
       chosen.push(sampling.readChoice(choice, 1));
     }
@@ -289,51 +277,32 @@ export class Decoder {
     }
   }
 
-  #place(parts: readonly PassPart[]): Layout {
-    const { vocabSize } = this.config;
-    const total = parts.reduce((sum, { ids }) => sum + ids.length, 0);
-    if (total > this.chunkSize) throw new Error(`a pass of ${total} rows`);
-    const ids = new Int32Array(total);
-    const spans: { cache: KvCache; position: number; n: number }[] = [];
-    const runs: { banks: Banks; n: number }[] = [];
-    let row = 0;
-    const add = (part: PassPart, start: number, end: number): void => {
-      if (start === end) return;
-      const { cache, banks } = part;
-      const position = part.position + start;
-      for (let i = start; i < end; i++) ids[row++] = part.ids[i]!;
-      const [span, run] = [spans.at(-1), runs.at(-1)];
-      // what follows the span before goes on in it
-      if (span?.cache === cache && span.position + span.n === position) span.n += end - start;
-      else spans.push({ cache, position, n: end - start });
-      if (run?.banks === banks) run.n += end - start;
-      else runs.push({ banks, n: end - start });
-    };
-    const bodyOf = ({ ids, logits }: PassPart): number =>
-      ids.length - (logits?.length ?? 0) / vocabSize;
-    for (const part of parts) add(part, 0, bodyOf(part));
-    const head = row;
-    for (const part of parts) add(part, bodyOf(part), part.ids.length);
-    return { ids, spans, runs, head };
+  /** Logits of the last of n rows. */
+  #recordHead(n: number): void {
+    const { x, xNorm } = this.#state;
+    const [product] = this.#products.head;
+    this.#backend.rmsNorm(xNorm, x, this.#weights.norm, this.config.rmsNormEps, n);
+    product.bank = entriesFrom(product.bank, n - 1);
+    this.#backend.linear(xNorm, 1, this.#products.head, n - 1);
   }
 
-  /** All layers; leaves the residual stream in `state.x`. */
-  async #sweep(
-    { ids, spans }: Layout,
-    hidden: OnHidden | undefined,
-    position: number,
-    chosen?: Choice,
-  ): Promise<void> {
+  #run(stages: Iterator<number>): void {
+    while (stages.next().done !== true);
+  }
+
+  /** All layers; leaves the residual stream in `state.x`. Pauses after each stage (see `OnHidden`). */
+  *#sweep({ ids, spans, runs }: Layout, chosen?: Choice): Generator<number> {
     const backend = this.#backend;
     const eps = this.config.rmsNormEps;
     const rope = this.#rope!;
     const { x, xNorm, q, k, v, attention, gate, up } = this.#state;
     const n = ids.length;
+    this.#products.use(this.#rowBanks.fill(runs));
 
     // embedding
     if (chosen === undefined) backend.embed(x, this.#weights.embedding, ids);
     else backend.sampling!.embedChosen(x, this.#weights.embedding, chosen, n);
-    hidden?.(0, position, await backend.read(x, 0, n));
+    yield 0;
 
     for (let layer = 0; layer < this.config.layers; layer++) {
       const { attentionNorm, mlpNorm } = this.#weights.layers[layer]!;
@@ -358,7 +327,7 @@ export class Decoder {
       backend.siluMul(gate, gate, up, n);
       backend.linear(gate, n, products.down);
 
-      hidden?.(layer + 1, position, await backend.read(x, 0, n));
+      yield layer + 1;
     }
   }
 

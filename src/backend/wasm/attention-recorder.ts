@@ -2,6 +2,7 @@
 // one sequence), its keys are dealt out to them in blocks, and the partial results combined in a second step; the bits are the
 // same (assembly/attention.ts).
 import type { Span, Tensor } from "../backend.ts";
+import type { CaptureRecorder } from "./capture-recorder.ts";
 import { type CommandList, Op } from "./commands.ts";
 import type { HandleRegistry } from "./handles.ts";
 import { KEY_BLOCK } from "./layout.ts";
@@ -15,12 +16,14 @@ export class AttentionRecorder {
   readonly #handles: HandleRegistry;
   readonly #scratch: Scratch;
   readonly #commands: CommandList;
+  readonly #captures: CaptureRecorder;
   readonly #threads: number;
 
-  constructor({ handles, scratch, commands, threads }: Recorder) {
+  constructor({ handles, scratch, commands, captures, threads }: Recorder) {
     this.#handles = handles;
     this.#scratch = scratch;
     this.#commands = commands;
+    this.#captures = captures;
     this.#threads = threads;
   }
 
@@ -42,6 +45,8 @@ export class AttentionRecorder {
         to.capacity,
         position,
       );
+      this.#captures.position(8);
+      this.#captures.within(0, cache.length);
       this.#commands.joinNext();
       keyRow += n * k.cols * 4;
       valueRow += n * v.cols * 4;
@@ -103,6 +108,8 @@ export class AttentionRecorder {
       scratch,
     );
     this.#commands.float(10, 1 / Math.sqrt(headDim));
+    this.#captures.position(9);
+    if (this.#threads > 1) this.#captures.within((blocks - 1) * KEY_BLOCK, blocks * KEY_BLOCK);
     if (dealt) {
       this.#commands.push(
         Op.attentionCombine,
@@ -115,6 +122,7 @@ export class AttentionRecorder {
         position,
         scratch,
       );
+      this.#captures.position(6);
     }
     this.#commands.joinNext();
   }

@@ -3,13 +3,13 @@
 // Where m is given per row, all rows go together as long as every segment takes part in all rows or none, as blends of the same
 // adapters do. Otherwise the rows fall into *groups* in which every segment has one m, and a group goes through the bank as a
 // call of its own would. Either way a row gets the bits that it gets alone.
-import type { LinearOutput, Tensor, WeightType } from "../backend.ts";
+import type { BankEntry, LinearOutput, Tensor, WeightType } from "../backend.ts";
 import type { Arena } from "./arena.ts";
+import type { CaptureRecorder } from "./capture-recorder.ts";
 import { requireBeside } from "./checks.ts";
-import { type CommandList, Mode, Op, WORDS } from "./commands.ts";
+import { type CommandList, Mode, Op } from "./commands.ts";
 import type { HandleRegistry, WasmSegment } from "./handles.ts";
 import { align, type PanelType, panelBytes, panelType, WEIGHT_TYPES } from "./layout.ts";
-import type { Tables } from "./linear-recording.ts";
 import type { Recorder } from "./recorder.ts";
 import type { Scratch } from "./scratch.ts";
 
@@ -36,6 +36,7 @@ export interface Group {
 interface ActiveSegment {
   segment: WasmSegment;
   m: number | ArrayLike<number>;
+  entry: BankEntry;
   out: Tensor;
   /** Its column of the group's h. */
   column: number;
@@ -52,19 +53,19 @@ export class BankRecorder {
   readonly #handles: HandleRegistry;
   readonly #scratch: Scratch;
   readonly #commands: CommandList;
+  readonly #captures: CaptureRecorder;
   readonly #relaxed: boolean;
   readonly #groups: Group[] = [];
   #nGroups = 0;
   readonly #segments: ActiveSegment[] = [];
   #active = 0;
-  /** Where the m of the last table of `bank_down` begin: a word index. */
-  #numberWord = 0;
 
-  constructor({ arena, handles, scratch, commands }: Recorder, relaxed: boolean) {
+  constructor({ arena, handles, scratch, commands, captures }: Recorder, relaxed: boolean) {
     this.#arena = arena;
     this.#handles = handles;
     this.#scratch = scratch;
     this.#commands = commands;
+    this.#captures = captures;
     this.#relaxed = relaxed;
   }
 
@@ -99,27 +100,6 @@ export class BankRecorder {
     if (this.#active > 0) this.#placeMemory();
   }
 
-  /** Whether what was recorded depends on m by the tables alone, and by one of them. */
-  get canReplay(): boolean {
-    for (let i = 0; i < this.#active; i++) {
-      const { type, bias } = this.#segment(i).segment;
-      if (bias !== undefined || type !== this.#segment(0).segment.type) return false;
-    }
-    return true;
-  }
-
-  /** The tables from a word on, and where commands for one row refer to them (linear-recording.ts). */
-  describeTables(tableWord: number, commands: Int32Array): Tables {
-    const table = this.#arena.i32.slice(tableWord, this.#commands.nextTable);
-    const tableWords: number[] = [];
-    for (let word = 0; word < commands.length; word += WORDS) {
-      if (refersToTable(commands, word)) tableWords.push(word + 2 + TABLE_ARGUMENT);
-    }
-    const first = this.#numberWord - tableWord;
-    const numberWords = Array.from({ length: this.#active }, (_, i) => first + i);
-    return { tableWord, tableWords, numberWords, table };
-  }
-
   /** Whether a segment of this type takes part. */
   uses(type: WeightType): boolean {
     for (let i = 0; i < this.#active; i++) {
@@ -145,8 +125,7 @@ export class BankRecorder {
       }
       if (tiles === 0) continue;
       const table = this.#commands.table(tiles * ENTRY_WORDS + numbers);
-      this.#numberWord = table / 4 + tiles * ENTRY_WORDS;
-      this.#fillEntries(group, type, table, input);
+      this.#fillEntries(group, type, table, tiles, input);
       this.#commands.push(Op.bankDown[type], h + column * 4, hStride, table, tiles, n);
       this.#commands.joinNext();
     }
@@ -156,14 +135,15 @@ export class BankRecorder {
     { row, n, first, end }: Group,
     type: WeightType,
     table: number,
+    nTiles: number,
     input: Panels,
   ): void {
     const { i32, f32 } = this.#arena;
     const x = input.offset + row * input.tokenBytes;
     let word = table / 4;
-    let at = this.#numberWord;
+    let at = word + nTiles * ENTRY_WORDS; // m of each segment
     for (let j = first; j < end; j++) {
-      const { segment, m } = this.#segment(j);
+      const { segment, m, entry } = this.#segment(j);
       const { offset, cols, nBytes } = segment.a;
       if (segment.type !== type) continue;
       const tiles = tilesOf(segment);
@@ -175,6 +155,7 @@ export class BankRecorder {
         i32[word++] = at * 4 - table;
         i32[word++] = typeof m === "number" ? 0 : 4;
       }
+      this.#captures.number(at, entry); // captures are of one row
       if (typeof m === "number") f32[at++] = m;
       else for (let t = 0; t < n; t++) f32[at++] = m[row + t] as number;
     }
@@ -225,11 +206,12 @@ export class BankRecorder {
     const { type, rows } = segment;
     commands.push(Op.linear[type], to, out.cols, table, end - first, n, rows, 0, Mode.continue);
     commands.joinNext();
-    const { segment: last, m } = this.#segment(end - 1);
+    const { segment: last, m, entry } = this.#segment(end - 1);
     if (last.bias === undefined) return;
     commands.meet();
     commands.push(Op.addBias, to, out.cols, last.bias.offset, n, rows);
     commands.float(5, m as number); // segments with a bias are not joined
+    this.#captures.number(commands.argument(5), entry);
   }
 
   #fillParts({ n, h, hStride }: Group, first: number, end: number, table: number): void {
@@ -264,12 +246,17 @@ export class BankRecorder {
     for (const type of WEIGHT_TYPES) {
       for (const { out, weight, bank } of outputs) {
         if (weight.type !== type) continue;
-        for (const { segment: handle, m } of bank) {
+        for (let i = 0; i < bank.length; i++) {
+          const entry = bank[i] as BankEntry;
+          const { m } = entry;
           const atRow = typeof m === "number" ? m : (m[row] as number);
-          if (atRow === 0) continue;
-          const segment = this.#handles.get(handle);
+          if (atRow === 0) {
+            this.#captures.zero(entry);
+            continue;
+          }
+          const segment = this.#handles.get(entry.segment);
           requireBeside(segment, weight);
-          this.#activate(segment, joined ? m : atRow, out, column);
+          this.#activate(segment, joined ? m : atRow, entry, out, column);
           column += align(segment.rank, 8);
         }
       }
@@ -290,16 +277,18 @@ export class BankRecorder {
   #activate(
     segment: WasmSegment,
     m: number | ArrayLike<number>,
+    entry: BankEntry,
     out: Tensor,
     column: number,
   ): void {
     const place = this.#segments[this.#active++];
     if (place === undefined) {
-      this.#segments.push({ segment, m, out, column, packed: 0 });
+      this.#segments.push({ segment, m, entry, out, column, packed: 0 });
       return;
     }
     place.segment = segment;
     place.m = m;
+    place.entry = entry;
     place.out = out;
     place.column = column;
   }
@@ -332,16 +321,6 @@ export class BankRecorder {
 
 function tilesOf({ rank }: WasmSegment): number {
   return Math.ceil(rank / 8);
-}
-
-/** The argument of `linear` and `bank_down` that is a table's address, or 0. */
-const TABLE_ARGUMENT = 2;
-
-function refersToTable(commands: Int32Array, word: number): boolean {
-  const op = commands[word];
-  const isProduct = op === Op.linear.f32 || op === Op.linear.q8 || op === Op.linear.q4;
-  if (isProduct) return commands[word + 2 + TABLE_ARGUMENT] !== 0;
-  return op === Op.bankDown.f32 || op === Op.bankDown.q8 || op === Op.bankDown.q4;
 }
 
 /** f32 rows that form no panel of 4 are read where they lie. */

@@ -30,7 +30,7 @@ export const Op = {
 export const Mode = { store: 0, add: 1, continue: 2 } as const;
 
 /** Of a command. */
-export const WORDS = 16;
+const WORDS = 16;
 /** Enough for a 32-layer decoder with a dozen adapters; a longer list is run in parts. */
 const CAPACITY = 8192;
 const DATA_WORDS = 1 << 15;
@@ -59,6 +59,10 @@ export class CommandList {
     return this.#count;
   }
 
+  get isEmpty(): boolean {
+    return this.#count === 0 && this.#dataUsed === 0;
+  }
+
   clear(): void {
     this.#count = 0;
     this.#dataUsed = 0;
@@ -69,8 +73,8 @@ export class CommandList {
    * Room for the table of the next commands, which the caller fills now: an address. The commands before may run; the table
    * lives until the next ones do.
    */
-  table(words: number, commands = 1): number {
-    if (this.#count + commands > CAPACITY || this.#dataUsed + words > this.#dataWords) {
+  table(words: number): number {
+    if (this.#count === CAPACITY || this.#dataUsed + words > this.#dataWords) {
       this.#run();
       this.#dataUsed = 0;
     }
@@ -141,24 +145,34 @@ export class CommandList {
     return this.#runs;
   }
 
-  /** Where the next table would begin: a word index. */
-  get nextTable(): number {
-    return this.#data / 4 + this.#dataUsed;
+  /** Word index of argument `index` of the last command. */
+  argument(index: number): number {
+    return this.#last + 2 + index;
   }
 
-  /** The words of all commands from the one at `index` on. */
-  wordsFrom(index: number): Int32Array {
-    const start = this.offset / 4;
-    return this.#arena.i32.slice(start + index * WORDS, start + this.#count * WORDS);
+  /** All commands and tables. */
+  copy(): { commands: Int32Array; tables: Int32Array; tablesAt: number } {
+    const [start, data] = [this.offset / 4, this.#data / 4];
+    return {
+      commands: this.#arena.i32.slice(start, start + this.#count * WORDS),
+      tables: this.#arena.i32.slice(data, data + this.#dataUsed),
+      tablesAt: data,
+    };
   }
 
-  /** Appends commands that `wordsFrom` gave, after `table` made room for them. @returns the word index of the first */
-  append(words: Int32Array): number {
-    const word = this.offset / 4 + this.#count * WORDS;
-    this.#arena.i32.set(words, word);
-    this.#count += words.length / WORDS;
-    this.#last = word + words.length - WORDS;
-    return word;
+  /** Where tables lie: a word index. */
+  get tablesAt(): number {
+    return this.#data / 4;
+  }
+
+  /** Puts a copy back in its place: the list is empty, and its tables are where they were. */
+  paste({ commands, tables }: { commands: Int32Array; tables: Int32Array }): void {
+    const { i32 } = this.#arena;
+    i32.set(commands, this.offset / 4);
+    i32.set(tables, this.#data / 4);
+    this.#count = commands.length / WORDS;
+    this.#dataUsed = tables.length;
+    this.#last = this.offset / 4 + commands.length - WORDS;
   }
 
   /** Takes `joinNext` back, at the end of a group. */

@@ -4,12 +4,10 @@
 //   3. every h is packed;
 //   4. out += B h, segment by segment.
 // Threads meet after each step. The bank reads the packed input that is there already: no extra pass over the activations.
-// Calls for one row are kept as recorded, for the next token.
 import type { LinearOutput, Tensor, WeightType } from "../backend.ts";
 import { BankRecorder, isReadInPlace, type Panels } from "./bank-recorder.ts";
 import { Mode, Op } from "./commands.ts";
 import { type PanelType, panelBytes, panelType, WEIGHT_TYPES } from "./layout.ts";
-import { LinearRecording } from "./linear-recording.ts";
 import type { Recorder } from "./recorder.ts";
 
 const INPUT = { f32: "input f32", i16: "input i16", i8: "input i8" } as const;
@@ -29,8 +27,6 @@ export class LinearRecorder {
   readonly #relaxed: boolean;
   readonly #inputs: Readonly<Record<PanelType, Panels>> = createPanels();
   readonly #grouped: Readonly<Record<PanelType, Panels>> = createPanels();
-  /** By the caller's list. */
-  readonly #recordings = new WeakMap<readonly LinearOutput[], LinearRecording>();
 
   constructor(recorder: Recorder, relaxed: boolean) {
     this.#recorder = recorder;
@@ -40,26 +36,7 @@ export class LinearRecorder {
 
   /** As `Backend.linear`. */
   record(x: Tensor, n: number, outputs: readonly LinearOutput[], row: number): void {
-    const { handles, commands } = this.#recorder;
-    const from = handles.get(x).offset + row * x.cols * 4;
-    if (n > 1) {
-      this.#record(x, n, outputs, from);
-      return;
-    }
-    const kept = this.#recordings.get(outputs);
-    if (kept?.fits(from, outputs)) {
-      kept.replay(outputs);
-      return;
-    }
-    const { runs, count, nextTable } = commands;
-    this.#record(x, n, outputs, from);
-    if (runs !== commands.runs || !this.#bank.canReplay) return;
-    const recorded = commands.wordsFrom(count);
-    const content = { commands: recorded, ...this.#bank.describeTables(nextTable, recorded) };
-    this.#recordings.set(outputs, new LinearRecording(this.#recorder, from, outputs, content));
-  }
-
-  #record(x: Tensor, n: number, outputs: readonly LinearOutput[], from: number): void {
+    const from = this.#recorder.handles.get(x).offset + row * x.cols * 4;
     for (const { out, weight } of outputs) requireShape(x, n, out, weight);
     const { commands } = this.#recorder;
     const bank = this.#bank;

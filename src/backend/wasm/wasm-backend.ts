@@ -18,6 +18,7 @@ import type {
   Vector,
   WeightType,
 } from "../backend.ts";
+import type { Captures } from "../captures.ts";
 import { checkFinite } from "../check-finite.ts";
 import type { Gradients } from "../gradients.ts";
 import type { Packing } from "../packing.ts";
@@ -25,6 +26,7 @@ import { ropeFrequencies } from "../rope-frequencies.ts";
 import { Arena } from "./arena.ts";
 import { AttentionRecorder } from "./attention-recorder.ts";
 import type { Build } from "./builds.ts";
+import { CaptureRecorder } from "./capture-recorder.ts";
 import { requirePositions, requireRoom, requireRows } from "./checks.ts";
 import { CommandList, Op } from "./commands.ts";
 import { HandleRegistry, ownedOffsets, type WasmMatrix, type WasmVector } from "./handles.ts";
@@ -45,6 +47,7 @@ export class WasmBackend implements Backend {
   readonly threads: number;
   readonly gradients: Gradients;
   readonly packing: Packing;
+  readonly captures: Captures;
   readonly #kernels: Kernels;
   readonly #arena: Arena;
   readonly #control: number;
@@ -81,11 +84,14 @@ export class WasmBackend implements Backend {
     this.#commands = new CommandList(this.#arena, () => this.#run());
     this.#loader = new WeightLoader(this.#arena, this.#commands, threads, () => this.#run());
     this.#scratch = new Scratch(this.#arena, () => this.#run());
+    const captures = new CaptureRecorder(this.#arena, this.#handles, this.#scratch, this.#commands);
+    this.captures = captures;
     this.#recorder = {
       arena: this.#arena,
       handles: this.#handles,
       scratch: this.#scratch,
       commands: this.#commands,
+      captures,
       threads,
       run: () => this.#run(),
     };
@@ -230,6 +236,7 @@ export class WasmBackend implements Backend {
       if (!(Number.isInteger(id) && id >= 0 && id < rows))
         throw new Error(`id ${id} is outside 0..${rows - 1}`);
       i32[at / 4 + i] = id;
+      this.#recorder.captures.id(at / 4 + i);
     }
     this.#commands.push(Op.embed[type], to.offset, offset, at, ids.length, cols);
   }

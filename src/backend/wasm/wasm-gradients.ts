@@ -329,7 +329,7 @@ export class WasmGradients implements Gradients {
 
 /** Rotary embedding of n rows from `row` on, forward (direction 1) or its transpose (-1). */
 export function recordRope(
-  { handles, commands }: Recorder,
+  { handles, commands, captures }: Recorder,
   x: Tensor,
   row: number,
   n: number,
@@ -354,4 +354,5 @@ export function recordRope(
     position,
   );
   commands.float(6, direction);
+  captures.position(5);
 }
