@@ -8,7 +8,7 @@ import { DropZone } from "./drop-zone.tsx";
 const QUANTIZATIONS: readonly (readonly [WeightChoice, string, string])[] = [
   ["none", "f32", "as in the file, exactly"],
   ["q8", "q8", "9 bits a weight"],
-  ["q4", "q4", "6 bits a weight, fastest"],
+  ["q4", "q4", "5 bits a weight, fastest"],
 ];
 
 export function BringForm({ guest }: { readonly guest: Guest }) {
