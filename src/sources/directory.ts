@@ -20,7 +20,8 @@ export async function openDirectory(path: string | URL): Promise<FileSet> {
   const fs = findFileSystem();
   const root = typeof path === "string" ? path : toPath(path);
   const stat = await fs.stat(root).catch((cause: unknown) => {
-    throw new TureenError("SOURCE_NOT_FOUND", `there is no folder ${root}`, {}, { cause });
+    const wanted = root.endsWith(".gguf") ? "file" : "folder";
+    throw new TureenError("SOURCE_NOT_FOUND", `there is no ${wanted} ${root}`, {}, { cause });
   });
   if (!stat.isDirectory()) {
     throw new TureenError("SOURCE_NOT_FOUND", `${root} is not a folder`, {

@@ -27,11 +27,12 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
 };
 
 /**
+ * @param tensors of all files, by llama.cpp's names
  * @param ropeFactors of the tensor `rope_freqs.weight`, if there is one
  * @throws TureenError `MODEL_UNSUPPORTED`, `FORMAT_INVALID`
  */
 export function toConfigJson(
-  { tensors }: GgufHeader,
+  tensors: GgufHeader["tensors"],
   metadata: Metadata,
   ropeFactors: Float32Array | undefined,
   file: string,

@@ -48,7 +48,8 @@ async function describe(
       hint: "Load it beside its base model: with loadAdapter, or --adapter NAME=FILE.",
     });
   }
-  const config = toConfigJson(header, metadata, await readRopeFactors(opened[0]), name);
+  const tensors = new Map(opened.flatMap(({ header }) => [...header.tensors]));
+  const config = toConfigJson(tensors, metadata, await readRopeFactors(opened), name);
   const checkpoint = createGgufCheckpoint(opened, {
     name,
     architecture: metadata.text("general.architecture") ?? "",
@@ -103,10 +104,11 @@ function hold(checkpoint: Checkpoint): Pick<ModelFiles, "openCheckpoint" | "clos
   };
 }
 
-async function readRopeFactors({ source, header }: GgufFile): Promise<Float32Array | undefined> {
-  const tensor = header.tensors.get(ROPE_FACTORS);
-  if (tensor === undefined) return undefined;
-  const { type, begin, nBytes, shape } = tensor;
+async function readRopeFactors(files: readonly GgufFile[]): Promise<Float32Array | undefined> {
+  const file = files.find(({ header }) => header.tensors.has(ROPE_FACTORS));
+  if (file === undefined) return undefined;
+  const { source, header } = file;
+  const { type, begin, nBytes, shape } = header.tensors.get(ROPE_FACTORS)!;
   if (type.name !== "F32" || shape.length !== 1 || shape[0]! > MAX_ROPE_FACTORS) {
     throw new TureenError("FORMAT_INVALID", `${ROPE_FACTORS} is not usable`, {
       expected: `F32 [at most ${MAX_ROPE_FACTORS}]`,
