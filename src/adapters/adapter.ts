@@ -74,7 +74,7 @@ export async function openAdapterFiles(
   options?: OpenAdapterOptions,
 ): Promise<AdapterFiles> {
   const gguf = await findGguf(files, CONFIG, options);
-  if (gguf !== undefined) {
+  if (gguf.length > 0) {
     const { openGgufAdapter } = await import("../formats/gguf/adapter.ts");
     const { files: made, checkpoint } = await openGgufAdapter(files, gguf, options);
     return { files: made, ...(await readConfig(made)), checkpoint };

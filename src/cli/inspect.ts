@@ -55,7 +55,7 @@ async function inspect(path: string, base: string | undefined): Promise<Report> 
 async function isAdapter(files: FileSet): Promise<boolean> {
   if ((await readJson(files, "adapter_config.json")) !== undefined) return true;
   const gguf = await findGguf(files, "config.json");
-  if (gguf === undefined) return false;
+  if (gguf.length === 0) return false;
   const { isGgufAdapter } = await import("../formats/gguf/adapter.ts");
   return isGgufAdapter(files, gguf);
 }

@@ -1,6 +1,5 @@
 // A model's files and its weights, whichever format holds them: a folder in Hugging Face's layout, or a GGUF file, which is made to
 // look like one. What GGUF needs is loaded when there is one.
-import { TureenError } from "../errors.ts";
 import type { FileSet, OpenFileOptions } from "../sources/source.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { openCheckpoint } from "./open-checkpoint.ts";
@@ -16,43 +15,33 @@ export interface ModelFiles {
 
 /**
  * Finds out how a model's files hold it.
- * @throws TureenError `OPTION_INVALID` for a folder with several GGUF files, and what opening one throws
+ * @throws TureenError what opening a GGUF file throws
  */
 export async function openModelFiles(
   files: FileSet,
   options?: OpenFileOptions,
 ): Promise<ModelFiles> {
-  const path = await findGguf(files, "config.json", options);
-  if (path === undefined) {
+  const names = await findGguf(files, "config.json", options);
+  if (names.length === 0) {
     return { files, openCheckpoint: (o) => openCheckpoint(files, o), close: async () => {} };
   }
   const { openGgufModel } = await import("./gguf/model.ts");
-  return openGgufModel(files, path, options);
+  return openGgufModel(files, names, options);
 }
 
 /**
- * The GGUF file that was named, or the only one in a folder that is not of Hugging Face's layout.
+ * The GGUF file that was named, or all in a folder that is not of Hugging Face's layout.
  * @param marker the file by which a folder of that layout is known
- * @throws TureenError `OPTION_INVALID` if there are several
  */
 export async function findGguf(
   files: FileSet,
   marker: string,
-  options?: OpenFileOptions,
-): Promise<string | undefined> {
-  if (files.named !== undefined || files.list === undefined) return files.named;
-  const known = await files.open(marker, { signal: options?.signal });
+  { signal }: OpenFileOptions = {},
+): Promise<readonly string[]> {
+  if (files.named !== undefined) return [files.named];
+  if (files.list === undefined) return [];
+  const known = await files.open(marker, { signal });
   await known?.close();
-  if (known !== undefined) return undefined;
-  // of shards the first one
-  const found = (await files.list(options)).filter(
-    (name) => /\.gguf$/i.test(name) && !/-(?!00001)\d{5}-of-\d{5}\.gguf$/i.test(name),
-  );
-  if (found.length < 2) return found[0];
-  throw new TureenError("OPTION_INVALID", "the folder holds several GGUF files", {
-    expected: "the name of one of them",
-    found: found.join(", "),
-    where: files.name,
-    hint: `Name it with its folder: ${files.name}/${found[0]}`,
-  });
+  if (known !== undefined) return [];
+  return (await files.list({ signal })).filter((name) => /\.gguf$/i.test(name));
 }

@@ -1,10 +1,9 @@
-// The one door to files: whatever a caller names becomes a FileSet. Also reads the small JSON files beside the weights. The
-// hub's part is loaded when a repository is named.
+// The one door to files: whatever a caller names becomes a FileSet. Also reads the small JSON files beside the weights. What reads
+// from a hub is loaded when a repository is named, and what reads from another server when an address is.
 import { TureenError } from "../errors.ts";
 import { openBlob } from "./blob.ts";
 import { lookAt, openBeside, openDirectory } from "./directory.ts";
 import { describeForeignContent } from "./foreign-content.ts";
-import { openHttp } from "./http.ts";
 import type { OpenOptions } from "./hub-options.ts";
 import { type HubReference, parseHubReference } from "./hub-reference.ts";
 import { openMemory } from "./memory.ts";
@@ -98,9 +97,14 @@ async function openRepository(
   return openHub(reference, options);
 }
 
+async function openAddress(url: URL): Promise<FileSet> {
+  const { openHttp } = await import("./http.ts");
+  return openHttp(url);
+}
+
 function openUrl(url: URL, options: OpenOptions | undefined): FileSet | Promise<FileSet> {
   if (url.protocol === "hf:") return openRepository(parseHubReference(url.href)!, options);
-  if (url.protocol === "http:" || url.protocol === "https:") return openHttp(url);
+  if (url.protocol === "http:" || url.protocol === "https:") return openAddress(url);
   if (url.protocol === "file:")
     return GGUF.test(url.pathname) ? openBeside(url) : openDirectory(url);
   throw invalidInput(`a ${url.protocol} URL`);

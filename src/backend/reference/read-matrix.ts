@@ -1,9 +1,10 @@
 // Brings a matrix from its source into f32 or quantized rows, a piece at a time.
 import { toFloat32 } from "../../formats/float.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
-import { checkBlockType, isBlockDType, rowBytes, unpackBlocks } from "../block-rows.ts";
+import { checkBlockType, isBlockDType, rowBytes } from "../block-rows.ts";
 import { checkFinite } from "../check-finite.ts";
 import { createQuantizedRows, type QuantizedRows, quantizeRow } from "../quantize.ts";
+import { unpackBlocks } from "../unpack-blocks.ts";
 import { allocate } from "./allocate.ts";
 import type { Rows } from "./handles.ts";
 

@@ -1,9 +1,10 @@
 // Brings matrices into slabs: reads rows in pieces, packs them, writes them. A matrix too large for one slab lies in parts.
 import { toFloat32 } from "../../formats/float.ts";
 import type { MatrixSource, WeightType } from "../backend.ts";
-import { checkBlockType, isBlockDType, rowBytes, unpackBlocks } from "../block-rows.ts";
+import { checkBlockType, isBlockDType, rowBytes } from "../block-rows.ts";
 import { checkFinite } from "../check-finite.ts";
 import { createQuantizedRows } from "../quantize.ts";
+import { unpackBlocks } from "../unpack-blocks.ts";
 import type { MatrixPart } from "./handles.ts";
 import { packedBytes, rowsWithin, type Storage } from "./layout.ts";
 import type { BufferSource, Place, Slabs } from "./memory.ts";

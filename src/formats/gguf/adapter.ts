@@ -7,7 +7,7 @@ import type { Checkpoint } from "../checkpoint.ts";
 import { createGgufCheckpoint } from "./checkpoint.ts";
 import { Metadata } from "./metadata.ts";
 import { toHubName } from "./names.ts";
-import { openGgufFiles } from "./shards.ts";
+import { chooseGguf, openGgufFiles } from "./shards.ts";
 
 export interface GgufAdapterOptions extends ReadOptions {
   /** Rows of a head of the base model: llama.cpp holds the rows of q and k in another order. Without it no such B can be read. */
@@ -21,10 +21,11 @@ export interface GgufAdapterOptions extends ReadOptions {
  */
 export async function openGgufAdapter(
   folder: FileSet,
-  path: string,
+  names: readonly string[],
   options: GgufAdapterOptions = {},
 ): Promise<{ files: FileSet; checkpoint: Checkpoint }> {
-  const opened = await openGgufFiles(folder, path, { signal: options.signal });
+  const path = chooseGguf(folder, names);
+  const opened = await openGgufFiles(folder, names, { signal: options.signal });
   const [{ source, header }] = opened;
   try {
     const metadata = new Metadata(header.metadata, source.name);
@@ -56,9 +57,10 @@ function checkKind(metadata: Metadata, file: string): void {
 }
 
 /** Whether a GGUF file says that it is an adapter. */
-export async function isGgufAdapter(folder: FileSet, path: string): Promise<boolean> {
-  const [{ source, header }] = await openGgufFiles(folder, path);
-  await source.close();
+export async function isGgufAdapter(folder: FileSet, names: readonly string[]): Promise<boolean> {
+  const opened = await openGgufFiles(folder, names);
+  const [{ header }] = opened;
+  for (const { source } of opened) await source.close();
   return header.metadata.get("general.type") === "adapter";
 }
 

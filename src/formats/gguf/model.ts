@@ -10,24 +10,25 @@ import { createGgufCheckpoint, type GgufFile } from "./checkpoint.ts";
 import { toConfigJson, toGenerationJson } from "./config.ts";
 import { Metadata } from "./metadata.ts";
 import { ROPE_FACTORS } from "./names.ts";
-import { openGgufFiles } from "./shards.ts";
+import { chooseGguf, openGgufFiles } from "./shards.ts";
 import { type TokenizerFiles, toTokenizerFiles } from "./tokenizer.ts";
 
 /** Of a head of 4096: config.json's limit. */
 const MAX_ROPE_FACTORS = 2048;
 
 /**
- * Opens the file (and its further shards) at `path`. Reads headers only.
+ * Opens a model. Reads headers only.
+ * @param names its files in the folder, of which one is the model, or the first of its shards
  * @throws TureenError `FORMAT_INVALID`, `FORMAT_UNSUPPORTED`, `MODEL_UNSUPPORTED`, `SOURCE_NOT_FOUND`
  */
 export async function openGgufModel(
   folder: FileSet,
-  path: string,
+  names: readonly string[],
   options?: OpenFileOptions,
 ): Promise<ModelFiles> {
-  const opened = await openGgufFiles(folder, path, options);
+  const opened = await openGgufFiles(folder, names, options);
   try {
-    return await describe(folder, path, opened);
+    return await describe(folder, chooseGguf(folder, names), opened);
   } catch (error) {
     for (const { source } of opened) await source.close();
     throw error;

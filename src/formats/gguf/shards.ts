@@ -10,15 +10,33 @@ const SHARD = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/i;
 const MAX_SHARDS = 4096;
 
 /**
+ * The file that is meant where several were found: the first of its shards, or the only one.
+ * @throws TureenError `OPTION_INVALID` if there are several
+ */
+export function chooseGguf(files: FileSet, names: readonly string[]): string {
+  if (names.length === 1) return names[0]!;
+  const first = names.filter((name) => Number(SHARD.exec(name)?.[2] ?? 1) === 1);
+  if (first.length === 1) return first[0]!;
+  throw new TureenError("OPTION_INVALID", "the folder holds several GGUF files", {
+    expected: "the name of one of them",
+    found: names.join(", "),
+    where: files.name,
+    hint: `Name it with its folder: ${files.name}/${names[0]}`,
+  });
+}
+
+/**
  * Opens a file and, if it is the first of several, the others.
+ * @param names as `chooseGguf` takes them
  * @returns them in order; metadata is in the first one
  * @throws TureenError `SOURCE_NOT_FOUND` for a missing file, `FORMAT_INVALID` if shards disagree. Nothing stays open.
  */
 export async function openGgufFiles(
   files: FileSet,
-  path: string,
+  names: readonly string[],
   options?: OpenFileOptions,
 ): Promise<readonly [GgufFile, ...GgufFile[]]> {
+  const path = chooseGguf(files, names);
   const first = await openGgufFile(files, path, options);
   const opened: [GgufFile, ...GgufFile[]] = [first];
   try {
