@@ -46,22 +46,27 @@ export async function openDirectory(path: string | URL): Promise<FileSet> {
 }
 
 /**
- * Opens the folder of a file, which is then the one that was named.
- * @throws TureenError `SOURCE_NOT_FOUND` if there is no such folder
+ * Opens what lies at a path: a folder, or a GGUF file, which is then the one that was named in its folder.
+ * @throws TureenError `SOURCE_NOT_FOUND`
  */
-export async function openBeside(path: string | URL): Promise<FileSet> {
+export async function openPath(path: string | URL): Promise<FileSet> {
   const text = typeof path === "string" ? path : toPath(path);
-  const node = findBuiltin("node:path");
-  const folder = await openDirectory(node?.dirname(text) ?? text);
-  return { ...folder, named: node!.basename(text) };
+  if ((await lookAt(text)) !== "gguf") return openDirectory(text);
+  const { dirname, basename } = findBuiltin("node:path")!;
+  return { ...(await openDirectory(dirname(text))), named: basename(text) };
 }
 
-/** What lies at a path: a folder, a file, or nothing that is known, as where there is no file system. */
-export async function lookAt(path: string): Promise<"folder" | "file" | undefined> {
+/** As `openPath`; `undefined` where there is nothing of the kind, or no file system. */
+export async function findPath(path: string): Promise<FileSet | undefined> {
+  return (await lookAt(path)) === undefined ? undefined : openPath(path);
+}
+
+async function lookAt(path: string): Promise<"folder" | "gguf" | undefined> {
   const stat = await findBuiltin("node:fs/promises")
     ?.stat(path)
     .catch(() => undefined);
-  return stat && (stat.isDirectory() ? "folder" : "file");
+  if (stat?.isDirectory()) return "folder";
+  return stat?.isFile() && /\.gguf$/i.test(path) ? "gguf" : undefined;
 }
 
 /** A folder of the cache that Python's tools keep tells what it is by its path. */

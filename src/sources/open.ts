@@ -1,8 +1,8 @@
 // The one door to files: whatever a caller names becomes a FileSet. Also reads the small JSON files beside the weights. What reads
-// from a hub is loaded when a repository is named, and what reads from another server when an address is.
+// from a disk, a hub or another server is loaded when one is named.
 import { TureenError } from "../errors.ts";
+import { findBuiltin } from "../node-builtin.ts";
 import { openBlob } from "./blob.ts";
-import { lookAt, openBeside, openDirectory } from "./directory.ts";
 import { describeForeignContent } from "./foreign-content.ts";
 import type { OpenOptions } from "./hub-options.ts";
 import { type HubReference, parseHubReference } from "./hub-reference.ts";
@@ -34,9 +34,6 @@ export type FileSetInput =
   | Iterable<PickedFile>
   | Readonly<Record<string, FileContent>>;
 
-/** The one kind of file that is a model by itself. */
-const GGUF = /\.gguf$/i;
-
 /** tokenizer.json is the largest JSON file beside a model, up to some 35 MB today. */
 const MAX_JSON_BYTES = 256 * 1024 * 1024;
 
@@ -50,11 +47,11 @@ export async function openFileSet(input: FileSetInput, options?: OpenOptions): P
     if (input === "") throw invalidInput("an empty string");
     if (/^(https?|file):/i.test(input)) return openUrl(parseUrl(input), options);
     const reference = parseHubReference(input);
-    if (reference !== undefined && /^hf:/i.test(input)) return openRepository(reference, options);
-    const found = await lookAt(input);
-    if (found === "file" && GGUF.test(input)) return openBeside(input);
-    const isPath = found === "folder" || reference === undefined;
-    return isPath ? openDirectory(input) : openNamed(input, reference, options);
+    if (reference === undefined) return openLocal(input);
+    if (/^hf:/i.test(input)) return openRepository(reference, options);
+    const hasFiles = findBuiltin("node:fs/promises") !== undefined;
+    const local = hasFiles ? await (await import("./directory.ts")).findPath(input) : undefined;
+    return local ?? openNamed(input, reference, options);
   }
   if (typeof input !== "object" || input === null) {
     throw invalidInput(input === null ? "null" : typeof input);
@@ -97,6 +94,11 @@ async function openRepository(
   return openHub(reference, options);
 }
 
+async function openLocal(path: string | URL): Promise<FileSet> {
+  const { openPath } = await import("./directory.ts");
+  return openPath(path);
+}
+
 async function openAddress(url: URL): Promise<FileSet> {
   const { openHttp } = await import("./http.ts");
   return openHttp(url);
@@ -105,8 +107,7 @@ async function openAddress(url: URL): Promise<FileSet> {
 function openUrl(url: URL, options: OpenOptions | undefined): FileSet | Promise<FileSet> {
   if (url.protocol === "hf:") return openRepository(parseHubReference(url.href)!, options);
   if (url.protocol === "http:" || url.protocol === "https:") return openAddress(url);
-  if (url.protocol === "file:")
-    return GGUF.test(url.pathname) ? openBeside(url) : openDirectory(url);
+  if (url.protocol === "file:") return openLocal(url);
   throw invalidInput(`a ${url.protocol} URL`);
 }
 
