@@ -46,7 +46,7 @@ export interface LoadModelOptions {
   /**
    * How weights are held: `none` as f32 (exactly the file's values), `q8` in about 9 bits each, `q4` in about 5. Default: as the
    * file holds them. That is f32 for safetensors. A GGUF file may hold each matrix in another type: Q8_0, Q6_K, Q5_* and IQ4_* are
-   * held as q8, Q4_*, Q3_K and Q2_K as q4; see docs on weight types for which of these are exact. Adapters are held as the
+   * held as q8, Q4_*, Q3_K and Q2_K as q4; the README says which of these are exact. Adapters are held as the
    * matrix beside them.
    */
   readonly quantize?: "none" | "q8" | "q4" | undefined;

@@ -10,7 +10,8 @@ export const foldCommand: Command = {
   name: "fold",
   summary: "write a soup into the base weights, as a full model",
   help: `Usage: tureen fold --model DIR --adapter NAME=DIR ... --soup NAME=W,... --out DIR
-Writes model.safetensors in the base's own types, and copies its config and tokenizer.
+Writes model.safetensors in the base's own types (f32 for what a GGUF file holds quantized), and copies
+its config and tokenizer.
 
   --model DIR             the base model
   --adapter NAME=DIR      a PEFT LoRA adapter; may be repeated

@@ -43,15 +43,16 @@ export const MODEL_FLAGS: FlagTable = {
 };
 
 export const MODEL_HELP = `  --model DIR             the base model in Hugging Face's layout: a directory, a URL, or
-                          a repository of the Hub, org/name or org/name@revision
-  --adapter NAME=DIR      a PEFT LoRA adapter, likewise; may be repeated
+                          a repository of the Hub, org/name or org/name@revision;
+                          or a GGUF file in one of these
+  --adapter NAME=DIR      a PEFT LoRA adapter or a GGUF one, likewise; may be repeated
   --soup NAME=W,NAME=W    weights of the adapters (default: a single adapter has weight 1), or
   --soup FILE             a soup.json, or
   --soup cat              the learned weights that adapters of LoRA Soups' released code carry
   --allow-mismatch        accept adapters that are not the ones soup.json was made from
   --backend B             auto (default), webgpu, wasm, reference
   --threads N             default: chosen by the backend
-  --quantize Q            none (default), q8, q4
+  --quantize Q            none, q8, q4 (default: as the file holds its weights)
   --context N             positions of the KV cache
   --kv-cache T            f32 (default), or f16 in half the memory
   --packed-cache          keep q8 and q4 weights packed, to load them faster the next time
