@@ -1,12 +1,14 @@
 // Embedding lookup: out[i] = W[ids[i]], dequantized from the packed table. Split over threads by token.
+import { load_float } from "./half";
 import { Q4_BLOCK_BYTES, Q8_BLOCK_BYTES, q4_offset, q8_offset, split, tile_bytes } from "./layout";
 
 /**
+ * W       f32, i16 (f16) or u16 (bf16)
  * out     [n, cols] f32
- * table   packed f32 weights [vocabulary, cols]
+ * table   packed weights [vocabulary, cols]
  * ids     [n] i32, checked by the caller
  */
-export function embed_f32(
+export function embed_floats<W>(
   out: usize,
   table: usize,
   ids: usize,
@@ -17,17 +19,17 @@ export function embed_f32(
 ): void {
   for (let i = split(n, tid, threads), end = split(n, tid + 1, threads); i < end; i++) {
     const row = load<u32>(ids + (i << 2));
-    let w = table + usize(row >> 3) * (usize(cols) << 5) + ((row & 7) << 2);
+    let w = table + usize(row >> 3) * tile_bytes<W>(cols) + (row & 7) * sizeof<W>();
     let to = out + usize(i) * (cols << 2);
     for (let col = 0; col < cols; col++) {
-      store<f32>(to, load<f32>(w));
-      w += 32;
+      store<f32>(to, load_float<W>(w));
+      w += 8 * sizeof<W>();
       to += 4;
     }
   }
 }
 
-/** As embed_f32, from q8: w = d q. */
+/** As embed_floats, from q8: w = d q. */
 export function embed_q8(
   out: usize,
   table: usize,
@@ -51,7 +53,7 @@ export function embed_q8(
   }
 }
 
-/** As embed_f32, from q4: w = d q + m. */
+/** As embed_floats, from q4: w = d q + m. */
 export function embed_q4(
   out: usize,
   table: usize,

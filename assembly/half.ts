@@ -16,6 +16,13 @@ export function half_to_f32(bits: v128): v128 {
   return v128.or(v128.or(value, v128.and(special, i32x4.splat(0x7f800000))), sign);
 }
 
+/** A number of type f32, i16 (f16) or u16 (bf16). */
+export function load_float<W>(from: usize): f32 {
+  if (isFloat<W>()) return load<f32>(from);
+  const bits = i32x4.splat(load<u16>(from));
+  return f32x4.extract_lane(isSigned<W>() ? half_to_f32(bits) : i32x4.shl(bits, 16), 0);
+}
+
 /** bits: one finite half per lane, sign-extended. mask and factor: `half_mask` and `half_factor`, held in registers. */
 export function finite_half_to_f32(bits: v128, mask: v128, factor: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shl(bits, 13), mask), factor);

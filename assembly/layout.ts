@@ -1,7 +1,7 @@
 // The layouts that kernels and packers share. TypeScript's side of them is src/backend/wasm/layout.ts.
 //
 // Weights. Rows are taken 8 at a time (a *tile*): two groups of 4, one row per lane. Missing rows of the last tile are zero.
-//   f32  per column: 8 f32.
+//   f32, f16, bf16  per column: 8 of them.
 //   q8   per block of 32 columns: 8 f32 scales, then per pair of columns: 8 rows × 2 int8.
 //   q4   per block of 32 columns: 8 × bf16 scale and bf16 minimum, then per octet (8 columns): group 0, group 1, each 16 bytes,
 //        whose low nibbles hold the octet's first four columns, the high nibbles its last four:
@@ -18,7 +18,7 @@
 // So one 32-bit value is a token's share of one product instruction: splat over the lanes, it meets four rows, whose sums come
 // out side by side.
 //
-// Weight types as type parameters: f32, i8 (q8), u8 (q4).
+// Weight types as type parameters: f32, i16 (f16), u16 (bf16), i8 (q8), u8 (q4).
 
 /** Bytes of one block of one token, int16 and int8. */
 export const BLOCK_BYTES_I16: i32 = 72;
@@ -43,9 +43,14 @@ export function last_octets(cols: i32): i32 {
   return (((cols - 1) & 31) + 8) >> 3;
 }
 
+/** Whether weights are in blocks with scales, rather than floats. */
+export function is_quantized<W>(): bool {
+  return sizeof<W>() === 1;
+}
+
 /** Bytes of a tile of weights. */
 export function tile_bytes<W>(cols: i32): usize {
-  if (isFloat<W>()) return usize(cols) << 5;
+  if (!is_quantized<W>()) return usize(cols) * (8 * sizeof<W>());
   const whole = usize(block_count(cols) - 1);
   if (isSigned<W>()) return whole * Q8_BLOCK_BYTES + 32 + (last_pairs(cols) << 4);
   return whole * Q4_BLOCK_BYTES + 32 + (last_octets(cols) << 5);

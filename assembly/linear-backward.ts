@@ -2,6 +2,7 @@
 //   dx[t][c] [+]= Σ_r W[r][c] dy[t][r], r ascending
 //
 // Eight columns of W at a time are unpacked to f32, [rows, 8], and stay in the cache while all tokens go by.
+import { load_float } from "./half";
 import {
   ADD,
   block_count,
@@ -19,6 +20,8 @@ import { tile_4x8 } from "./tile-f32";
 export const WEIGHT_F32: i32 = 0;
 export const WEIGHT_Q8: i32 = 1;
 export const WEIGHT_Q4: i32 = 2;
+export const WEIGHT_F16: i32 = 3;
+export const WEIGHT_BF16: i32 = 4;
 
 /**
  * dx       [n, cols] f32
@@ -49,9 +52,11 @@ export function linear_backward(
   const stride = usize(dyStride) << 2;
   const end = split(groups, tid + 1, threads);
   for (let group = split(groups, tid, threads); group < end; group++) {
-    if (type === WEIGHT_F32) unpack_f32(columns, w, rows, cols, group);
-    else if (type === WEIGHT_Q8) unpack_q8(columns, w, rows, cols, group);
-    else unpack_q4(columns, w, rows, cols, group);
+    if (type === WEIGHT_Q8) unpack_q8(columns, w, rows, cols, group);
+    else if (type === WEIGHT_Q4) unpack_q4(columns, w, rows, cols, group);
+    else if (type === WEIGHT_F16) unpack_floats<i16>(columns, w, rows, cols, group);
+    else if (type === WEIGHT_BF16) unpack_floats<u16>(columns, w, rows, cols, group);
+    else unpack_floats<f32>(columns, w, rows, cols, group);
     const nCols = min(8, cols - (group << 3));
     for (let token = 0; token < n; token += 4) {
       const last = min(4, n - token) - 1;
@@ -76,15 +81,16 @@ function put_row(to: usize, from: usize, nCols: i32, mode: i32): void {
 }
 
 /** out [rows rounded up to 8, 8]: columns group × 8 .. + 7; those past the end are 0. */
-function unpack_f32(out: usize, w: usize, rows: i32, cols: i32, group: i32): void {
+function unpack_floats<W>(out: usize, w: usize, rows: i32, cols: i32, group: i32): void {
   const first = group << 3;
   const nCols = min(8, cols - first);
   for (let row = 0; row < rows; row += 8) {
-    const from = w + ((usize(row >> 3) * cols + first) << 5);
+    let from = w + ((usize(row >> 3) * cols + first) << 3) * sizeof<W>();
     for (let lane = 0; lane < 8; lane++) {
       for (let c = 0; c < nCols; c++)
-        store<f32>(out + (c << 2), load<f32>(from + (c << 5) + (lane << 2)));
+        store<f32>(out + (c << 2), load_float<W>(from + (c << 3) * sizeof<W>()));
       for (let c = nCols; c < 8; c++) store<f32>(out + (c << 2), 0);
+      from += sizeof<W>();
       out += 32;
     }
   }

@@ -1,12 +1,14 @@
-// y = W x for f32 weights: y[t][r] = Σ_k W[r][k] x[t][k], in f32: blocks of 64 columns are summed with k ascending, and their
+// y = W x for weights that are floats (f32, f16, bf16): y[t][r] = Σ_k W[r][k] x[t][k], in f32: blocks of 64 columns are summed with k ascending, and their
 // sums added in order, so every tiling gives the same bits. The blocks keep rounding errors of long rows small.
+// 16-bit floats are converted, which is exact, so weights give the same bits however they are held.
+import { finite_half_to_f32, half_factor, half_mask } from "./half";
 import { PART_BYTES, part_columns, part_tile, part_token, tile_bytes } from "./layout";
 import { start_high, start_rows, store_tile, store_tiles } from "./store";
 
 /** Columns that are summed before they join the total. */
 const BLOCK: i32 = 64;
 
-/** 8 rows × 4 tokens, all parts (tiles.ts) in one pass over out. */
+/** 8 rows × 4 tokens, all parts (tiles.ts) in one pass over out. Weights are f32. */
 export function tile_8x4(
   out: usize,
   outStride: i32,
@@ -89,7 +91,7 @@ export function tile_8x4(
 }
 
 /** Four tiles of 8 rows × 1 token, `outStep` bytes apart in out and bias. */
-export function tile_32x1(
+export function tile_32x1<W>(
   out: usize,
   outStep: usize,
   w: usize,
@@ -104,6 +106,8 @@ export function tile_32x1(
   const out1 = out + outStep;
   const out2 = out1 + outStep;
   const out3 = out2 + outStep;
+  const mask = half_mask(cols);
+  const factor = half_factor(cols);
   let low0 = start_rows(out, 8, mode);
   let low1 = start_rows(out1, 8, mode);
   let low2 = start_rows(out2, 8, mode);
@@ -112,7 +116,7 @@ export function tile_32x1(
   let high1 = start_high(out1, 8, mode);
   let high2 = start_high(out2, 8, mode);
   let high3 = start_high(out3, 8, mode);
-  for (const end = w + tile_bytes<f32>(cols); w < end; ) {
+  for (const end = w + tile_bytes<W>(cols); w < end; ) {
     let a0 = f32x4.splat(0);
     let a1 = f32x4.splat(0);
     let a2 = f32x4.splat(0);
@@ -121,19 +125,23 @@ export function tile_32x1(
     let b1 = f32x4.splat(0);
     let b2 = f32x4.splat(0);
     let b3 = f32x4.splat(0);
-    for (const blockEnd = min(w + (BLOCK << 5), end); w < blockEnd; w += 32) {
+    for (
+      const blockEnd = min(w + BLOCK * (8 * sizeof<W>()), end);
+      w < blockEnd;
+      w += 8 * sizeof<W>()
+    ) {
       const xv = v128.load_splat<f32>(x);
-      a0 = f32x4.add(a0, f32x4.mul(v128.load(w), xv));
-      b0 = f32x4.add(b0, f32x4.mul(v128.load(w, 16), xv));
-      a1 = f32x4.add(a1, f32x4.mul(v128.load(w1), xv));
-      b1 = f32x4.add(b1, f32x4.mul(v128.load(w1, 16), xv));
-      w1 += 32;
-      a2 = f32x4.add(a2, f32x4.mul(v128.load(w2), xv));
-      b2 = f32x4.add(b2, f32x4.mul(v128.load(w2, 16), xv));
-      w2 += 32;
-      a3 = f32x4.add(a3, f32x4.mul(v128.load(w3), xv));
-      b3 = f32x4.add(b3, f32x4.mul(v128.load(w3, 16), xv));
-      w3 += 32;
+      a0 = f32x4.add(a0, f32x4.mul(first_4<W>(w, mask, factor), xv));
+      b0 = f32x4.add(b0, f32x4.mul(last_4<W>(w, mask, factor), xv));
+      a1 = f32x4.add(a1, f32x4.mul(first_4<W>(w1, mask, factor), xv));
+      b1 = f32x4.add(b1, f32x4.mul(last_4<W>(w1, mask, factor), xv));
+      w1 += 8 * sizeof<W>();
+      a2 = f32x4.add(a2, f32x4.mul(first_4<W>(w2, mask, factor), xv));
+      b2 = f32x4.add(b2, f32x4.mul(last_4<W>(w2, mask, factor), xv));
+      w2 += 8 * sizeof<W>();
+      a3 = f32x4.add(a3, f32x4.mul(first_4<W>(w3, mask, factor), xv));
+      b3 = f32x4.add(b3, f32x4.mul(last_4<W>(w3, mask, factor), xv));
+      w3 += 8 * sizeof<W>();
       x += 4;
     }
     low0 = f32x4.add(low0, a0);
@@ -164,7 +172,7 @@ export function tile_32x1(
 }
 
 /** 8 rows × 1 token. */
-export function tile_8x1(
+export function tile_8x1<W>(
   out: usize,
   w: usize,
   x: usize,
@@ -173,19 +181,50 @@ export function tile_8x1(
   bias: usize,
   mode: i32,
 ): void {
+  const mask = half_mask(cols);
+  const factor = half_factor(cols);
   let low = start_rows(out, nRows, mode);
   let high = start_high(out, nRows, mode);
-  for (const end = w + tile_bytes<f32>(cols); w < end; ) {
+  for (const end = w + tile_bytes<W>(cols); w < end; ) {
     let a = f32x4.splat(0);
     let b = f32x4.splat(0);
-    for (const blockEnd = min(w + (BLOCK << 5), end); w < blockEnd; w += 32) {
+    for (
+      const blockEnd = min(w + BLOCK * (8 * sizeof<W>()), end);
+      w < blockEnd;
+      w += 8 * sizeof<W>()
+    ) {
       const xv = v128.load_splat<f32>(x);
-      a = f32x4.add(a, f32x4.mul(v128.load(w), xv));
-      b = f32x4.add(b, f32x4.mul(v128.load(w, 16), xv));
+      a = f32x4.add(a, f32x4.mul(first_4<W>(w, mask, factor), xv));
+      b = f32x4.add(b, f32x4.mul(last_4<W>(w, mask, factor), xv));
       x += 4;
     }
     low = f32x4.add(low, a);
     high = f32x4.add(high, b);
   }
   store_tile(out, low, high, nRows, mode, bias);
+}
+
+/** A tile of 16-bit floats to f32. */
+export function widen_tile<W>(out: usize, w: usize, cols: i32): void {
+  const mask = half_mask(cols);
+  const factor = half_factor(cols);
+  for (const end = w + tile_bytes<W>(cols); w < end; w += 16) {
+    v128.store(out, first_4<W>(w, mask, factor));
+    v128.store(out, last_4<W>(w, mask, factor), 16);
+    out += 32;
+  }
+}
+
+/** The weights of rows 0..3 for one column. mask, factor: half.ts */
+function first_4<W>(w: usize, mask: v128, factor: v128): v128 {
+  if (isFloat<W>()) return v128.load(w);
+  if (isSigned<W>()) return finite_half_to_f32(v128.load_ext<i16>(w), mask, factor);
+  return i32x4.shl(v128.load_ext<u16>(w), 16);
+}
+
+/** Those of rows 4..7. */
+function last_4<W>(w: usize, mask: v128, factor: v128): v128 {
+  if (isFloat<W>()) return v128.load(w, 16);
+  if (isSigned<W>()) return finite_half_to_f32(v128.load_ext<i16>(w, 8), mask, factor);
+  return i32x4.shl(v128.load_ext<u16>(w, 8), 16);
 }

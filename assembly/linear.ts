@@ -1,9 +1,18 @@
 // y = W x, for every type of weight: how the work is cut and shared out. A tile's arithmetic is in linear-<type>.ts.
 //
-// Full panels (4 tokens) take a tile of 8 rows at a time. The last n % 4 tokens are computed one by one: four tiles that lie a
+// Full panels (4 tokens) take a tile of 8 rows at a time; 16-bit floats are first converted, once for all panels. The last n % 4 tokens are computed one by one: four tiles that lie a
 // quarter of the thread's rows apart go side by side. They are four streams through memory, which the processor fetches ahead
 // of each other, so they arrive faster than one.
-import { PART_BYTES, part_columns, part_tile, part_token, split, tile_bytes } from "./layout";
+import {
+  is_quantized,
+  PART_BYTES,
+  part_columns,
+  part_tile,
+  part_token,
+  split,
+  tile_bytes,
+} from "./layout";
+import { tile_8x4 as f32_tile_8x4, widen_tile } from "./linear-f32";
 import { tile_8x1, tile_8x4, tile_32x1 } from "./tiles";
 
 /**
@@ -13,6 +22,7 @@ import { tile_8x1, tile_8x4, tile_32x1 } from "./tiles";
  *         More than one only with mode CONTINUE
  * bias    [rows] f32, or 0
  * mode    STORE: out = y + bias; ADD: out += that; CONTINUE: the sum begins at out
+ * scratch for 16-bit floats and at least 4 tokens: per thread 16 + 32 × cols bytes, 16-byte aligned
  */
 export function linear<W>(
   out: usize,
@@ -23,6 +33,7 @@ export function linear<W>(
   rows: i32,
   bias: usize,
   mode: i32,
+  scratch: usize,
   tid: i32,
   threads: i32,
 ): void {
@@ -30,25 +41,35 @@ export function linear<W>(
   const tiles = (rows + 7) >> 3;
   const panels = n >> 2;
   const end = split(tiles * panels, tid + 1, threads);
+  const room = scratch + usize(tid) * (PART_BYTES + tile_bytes<f32>(part_columns(parts)));
+  let widened = -1;
   for (let unit = split(tiles * panels, tid, threads); unit < end; unit++) {
     const tile = unit / panels;
     const token = (unit % panels) << 2;
-    tile_8x4<W>(
-      out + ((token * outStride + (tile << 3)) << 2),
-      outStride,
-      parts,
-      partsEnd,
-      tile,
-      token,
-      rows - (tile << 3),
-      bias ? bias + (tile << 5) : 0,
-      mode,
-    );
+    const to = out + ((token * outStride + (tile << 3)) << 2);
+    const nRows = rows - (tile << 3);
+    const tileBias = bias ? bias + (tile << 5) : 0;
+    if (is_quantized<W>() || isFloat<W>()) {
+      tile_8x4<W>(to, outStride, parts, partsEnd, tile, token, nRows, tileBias, mode);
+    } else {
+      if (tile !== widened) {
+        widened = tile;
+        widen_part<W>(room, parts, tile);
+      }
+      f32_tile_8x4(to, outStride, room, room + PART_BYTES, 0, token, nRows, tileBias, mode);
+    }
   }
   if ((n & 3) === 0) return;
   for (let part = parts; part < partsEnd; part += PART_BYTES) {
     linear_rows<W>(out, outStride, part, panels << 2, n, rows, bias, mode, tid, threads);
   }
+}
+
+/** A part of one tile in f32, followed by its weights. */
+function widen_part<W>(room: usize, part: usize, tile: i32): void {
+  v128.store(room, v128.load(part));
+  store<usize>(room, room + PART_BYTES);
+  widen_tile<W>(room + PART_BYTES, part_tile<W>(part, tile), part_columns(part));
 }
 
 /** The tokens from `start` to `n`, one by one. */

@@ -10,6 +10,7 @@ import { half_to_f32 } from "./half";
 import { greatest, least, round_magic, round_to_i32 } from "./lanes";
 import {
   block_count,
+  is_quantized,
   last_pairs,
   Q4_BLOCK_BYTES,
   Q8_BLOCK_BYTES,
@@ -75,7 +76,7 @@ function row_bytes(cols: i32, dtype: i32): usize {
 }
 
 /**
- * W         type of the packed weights (layout.ts); that of the blocks, where dtype is Q8 or Q4
+ * W         type of the packed weights (layout.ts); where it is of 16 bits, or dtype is Q8 or Q4, that of the file
  * dst       first of the tiles that these rows fill
  * from      [rows, cols] of dtype
  * scratch   per thread one row of f32, cols rounded up to 32
@@ -105,7 +106,7 @@ export function pack_weights<W>(
     for (let lane = 0; lane < nRows; lane++) {
       const row = (tile << 3) + lane;
       const source = from + usize(row) * rowBytes;
-      const isBlocks = !isFloat<W>() && dtype >= Q8;
+      const isBlocks = is_quantized<W>() && dtype >= Q8;
       const finite = isBlocks
         ? copy_row<W>(to, source, cols, lane)
         : convert_row(line, source, cols, dtype);
@@ -114,7 +115,8 @@ export function pack_weights<W>(
         return;
       }
       if (isBlocks) continue;
-      if (isFloat<W>()) put_f32(to + (lane << 2), line, cols);
+      if (isFloat<W>()) put_floats<u32>(to + (lane << 2), line, cols);
+      else if (sizeof<W>() === 2) put_floats<u16>(to + (lane << 1), source, cols);
       else if (isSigned<W>()) put_q8(to, line, cols, lane);
       else put_q4(to, line, cols, lane);
     }
@@ -159,10 +161,11 @@ function copy_octets(block: usize, columns: v128, col: i32, lane: i32): void {
   }
 }
 
-function put_f32(to: usize, x: usize, cols: i32): void {
-  for (const end = x + (usize(cols) << 2); x < end; x += 4) {
-    store<f32>(to, load<f32>(x));
-    to += 32;
+/** Numbers of type T, as they are. */
+function put_floats<T>(to: usize, x: usize, cols: i32): void {
+  for (const end = x + usize(cols) * sizeof<T>(); x < end; x += sizeof<T>()) {
+    store<T>(to, load<T>(x));
+    to += 8 * sizeof<T>();
   }
 }
 

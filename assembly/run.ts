@@ -9,7 +9,7 @@ import { attention_backward_f32 } from "./attention-backward";
 import { cross_entropy_f32, rmsnorm_backward_f32, silu_mul_backward_f32 } from "./backward";
 import { bank_down } from "./bank";
 import { barrier } from "./barrier";
-import { embed_f32, embed_q4, embed_q8 } from "./embed";
+import { embed_floats, embed_q4, embed_q8 } from "./embed";
 import { write_kv } from "./kv-cache";
 import { linear } from "./linear";
 import { add_bias_dot, add_dot, add_scaled, linear_backward } from "./linear-backward";
@@ -53,6 +53,12 @@ export const OP_PACK_WEIGHTS_Q4: i32 = 30;
 export const OP_BANK_DOWN_F32: i32 = 31;
 export const OP_BANK_DOWN_Q8: i32 = 32;
 export const OP_BANK_DOWN_Q4: i32 = 33;
+export const OP_EMBED_F16: i32 = 34;
+export const OP_EMBED_BF16: i32 = 35;
+export const OP_LINEAR_F16: i32 = 36;
+export const OP_LINEAR_BF16: i32 = 37;
+export const OP_PACK_WEIGHTS_F16: i32 = 38;
+export const OP_PACK_WEIGHTS_BF16: i32 = 39;
 
 /** The next command does not read what this one writes. */
 export const NO_BARRIER: i32 = 1;
@@ -75,7 +81,13 @@ export function run(list: usize, count: i32, control: usize, tid: i32, threads: 
 function execute(c: usize, tid: i32, threads: i32): void {
   switch (load<i32>(c)) {
     case OP_EMBED_F32:
-      embed_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      embed_floats<f32>(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      break;
+    case OP_EMBED_F16:
+      embed_floats<i16>(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      break;
+    case OP_EMBED_BF16:
+      embed_floats<u16>(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
       break;
     case OP_EMBED_Q8:
       embed_q8(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
@@ -115,6 +127,12 @@ function execute(c: usize, tid: i32, threads: i32): void {
       break;
     case OP_LINEAR_F32:
       run_linear<f32>(c, tid, threads);
+      break;
+    case OP_LINEAR_F16:
+      run_linear<i16>(c, tid, threads);
+      break;
+    case OP_LINEAR_BF16:
+      run_linear<u16>(c, tid, threads);
       break;
     case OP_LINEAR_Q8:
       run_linear<i8>(c, tid, threads);
@@ -283,6 +301,12 @@ function execute_rare(c: usize, tid: i32, threads: i32): void {
     case OP_PACK_WEIGHTS_F32:
       run_pack_weights<f32>(c, tid, threads);
       break;
+    case OP_PACK_WEIGHTS_F16:
+      run_pack_weights<i16>(c, tid, threads);
+      break;
+    case OP_PACK_WEIGHTS_BF16:
+      run_pack_weights<u16>(c, tid, threads);
+      break;
     case OP_PACK_WEIGHTS_Q8:
       run_pack_weights<i8>(c, tid, threads);
       break;
@@ -306,6 +330,7 @@ function run_linear<T>(c: usize, tid: i32, threads: i32): void {
     int(c, 5),
     ptr(c, 6),
     int(c, 7),
+    ptr(c, 12),
     tid,
     threads,
   );

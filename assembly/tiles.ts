@@ -1,11 +1,12 @@
 // The tiles of a product, whatever the type of weight; the arithmetic is in linear-<type>.ts.
+import { is_quantized } from "./layout";
 import * as f32_kernels from "./linear-f32";
 import * as q4_kernels from "./linear-q4";
 import * as q4_relaxed_kernels from "./linear-q4-relaxed";
 import * as q8_kernels from "./linear-q8";
 
 /**
- * Tile `tile` of 8 rows × the 4 tokens from `token` on: the sum of all parts (layout.ts).
+ * Tile `tile` of 8 rows × the 4 tokens from `token` on: the sum of all parts (layout.ts). No 16-bit floats.
  * nRows: how many of the rows exist.
  */
 export function tile_8x4<W>(
@@ -45,7 +46,8 @@ export function tile_32x1<W>(
   bias: usize,
   mode: i32,
 ): void {
-  if (isFloat<W>()) f32_kernels.tile_32x1(out, outStep, w, w1, w2, w3, x, cols, bias, mode);
+  if (!is_quantized<W>())
+    f32_kernels.tile_32x1<W>(out, outStep, w, w1, w2, w3, x, cols, bias, mode);
   else if (isSigned<W>()) q8_kernels.tile_32x1(out, outStep, w, w1, w2, w3, x, cols, bias, mode);
   else if (ASC_FEATURE_RELAXED_SIMD) {
     q4_relaxed_kernels.tile_32x1(out, outStep, w, w1, w2, w3, x, cols, bias, mode);
@@ -62,7 +64,7 @@ export function tile_8x1<W>(
   bias: usize,
   mode: i32,
 ): void {
-  if (isFloat<W>()) f32_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);
+  if (!is_quantized<W>()) f32_kernels.tile_8x1<W>(out, w, x, cols, nRows, bias, mode);
   else if (isSigned<W>()) q8_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);
   else if (ASC_FEATURE_RELAXED_SIMD) {
     q4_relaxed_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);

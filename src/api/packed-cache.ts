@@ -95,11 +95,9 @@ async function findPlace(parts: PackedCacheParts): Promise<Place> {
   const store = cache?.packed;
   if (cache === undefined || store === undefined) throw new Error("there is no cache");
   const nBytes = packedSize(packing, tensors);
-  const types = tensors.filter(({ shape }) => shape.length === 2).map(({ type }) => type);
-  const layout = [...new Set(types)]
-    .sort()
-    .map((type) => packing.layout(type))
-    .join(", ");
+  const matrices = tensors.filter(({ shape }) => shape.length === 2);
+  const layouts = new Set(matrices.map((tensor) => packing.layout(tensor)));
+  const layout = [...layouts].sort().join(", ");
   const { name: model, commit, folder } = origin;
   const { version } = packing;
   const made = {

@@ -327,10 +327,9 @@ class Loader {
     read: NonNullable<PackedWeights["read"]>,
   ): Promise<Matrix> {
     const packing = this.#backend.packing!;
-    const { type, shape } = info;
-    const [rows, cols] = shape as [number, number];
-    const pieces = read(packing.nBytes(type, rows, cols));
-    const matrix = await packing.load(type, rows, cols, pieces);
+    const [rows, cols] = info.shape as [number, number];
+    const pieces = read(packing.nBytes(info, rows, cols));
+    const matrix = await packing.load(info, rows, cols, pieces);
     this.#progress(fileBytes(info));
     return matrix;
   }

@@ -49,16 +49,16 @@ async function withOperands<T>(
 
 // ---- embed: a copy, or one product (and one sum), each rounded once. Equal.
 
-function embedCase(type: WeightType, cols: number, n: number): Case {
+function embedCase(type: WeightType, cols: number, n: number, dtype?: FloatDType): Case {
   const rows = 37;
   const table = randomValues(rows * cols, cols, 3);
   return {
-    name: `embed ${type} [${rows}, ${cols}], ${n} tokens`,
+    name: `embed ${type} [${rows}, ${cols}], ${n} tokens${dtype ? `, from ${dtype}` : ""}`,
     bound: 0,
     gpuBound: type === "q4" ? 4 * 3 * EPS : 0, // |d q|, |m| <= 6, once not rounded
     run: (backend) =>
       withOperands(backend, async (operands) => {
-        const matrix = await operands.matrix(table, rows, cols, type);
+        const matrix = await operands.matrix(table, rows, cols, type, dtype);
         const out = await operands.out(n, cols);
         const ids = Array.from({ length: n }, (_, i) => (i * 11 + 36) % rows);
         backend.embed(out, matrix, ids);
@@ -555,6 +555,7 @@ const LLAMA3: RopeScaling = {
 
 export const cases: readonly Case[] = [
   ...WEIGHT_TYPES.flatMap((type) => COLS.map((cols, i) => embedCase(type, cols, TOKENS[i]!))),
+  ...(["F16", "BF16"] as const).map((dtype) => embedCase("f32", 33, 3, dtype)),
   ...COLS.map((cols, i) => rmsNormCase(cols, TOKENS[i]!, i % 2 === 1)),
   ...WEIGHT_TYPES.flatMap((type) => linearShapes(type).map(linearCase)),
   ...(["F16", "BF16"] as const).flatMap((dtype) => linearHalves(dtype).map(linearCase)),

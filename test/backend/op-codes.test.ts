@@ -52,5 +52,11 @@ test.each(builds)("operation codes of build %s", async (build) => {
     OP_BANK_DOWN_F32: Op.bankDown.f32,
     OP_BANK_DOWN_Q8: Op.bankDown.q8,
     OP_BANK_DOWN_Q4: Op.bankDown.q4,
+    OP_EMBED_F16: Op.embed.f16,
+    OP_EMBED_BF16: Op.embed.bf16,
+    OP_LINEAR_F16: Op.linear.f16,
+    OP_LINEAR_BF16: Op.linear.bf16,
+    OP_PACK_WEIGHTS_F16: Op.packWeights.f16,
+    OP_PACK_WEIGHTS_BF16: Op.packWeights.bf16,
   });
 });

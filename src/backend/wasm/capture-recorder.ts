@@ -23,7 +23,7 @@ interface WasmCapture extends Capture {
   /** Positions [from, to) for which the commands are the same. */
   readonly from: number;
   readonly to: number;
-  readonly deletions: number;
+  readonly changes: number;
   readonly moves: number;
 }
 
@@ -72,7 +72,7 @@ export class CaptureRecorder implements Captures {
       zeros: this.#zeros,
       from: this.#from,
       to: this.#to,
-      deletions: this.#handles.deletions,
+      changes: this.#handles.changes,
       moves: this.#scratch.moves,
     };
   }
@@ -90,7 +90,7 @@ export class CaptureRecorder implements Captures {
 
   #isGood(kept: WasmCapture, position: number): boolean {
     if (position < kept.from || position >= kept.to) return false;
-    if (kept.deletions !== this.#handles.deletions) return false;
+    if (kept.changes !== this.#handles.changes) return false;
     if (kept.moves !== this.#scratch.moves || kept.tablesAt !== this.#commands.tablesAt)
       return false;
     for (const { entry } of kept.numbers) if (firstOf(entry) === 0) return false;

@@ -3,10 +3,10 @@ import type { Arena } from "./arena.ts";
 
 /** Operation codes of assembly/run.ts. */
 export const Op = {
-  embed: { f32: 0, q8: 1, q4: 2 },
+  embed: { f32: 0, q8: 1, q4: 2, f16: 34, bf16: 35 },
   rmsNorm: 3,
   pack: { f32: 4, i16: 5, i8: 6 },
-  linear: { f32: 7, q8: 8, q4: 9 },
+  linear: { f32: 7, q8: 8, q4: 9, f16: 36, bf16: 37 },
   addBias: 10,
   rope: 11,
   writeKv: { f32: 12, f16: 13 },
@@ -22,7 +22,7 @@ export const Op = {
   rmsNormBackward: 25,
   attentionBackward: 26,
   siluMulBackward: 27,
-  packWeights: { f32: 28, q8: 29, q4: 30 },
+  packWeights: { f32: 28, q8: 29, q4: 30, f16: 38, bf16: 39 },
   bankDown: { f32: 31, q8: 32, q4: 33 },
 } as const;
 

@@ -9,9 +9,13 @@ import type {
   Tensor,
   Vector,
 } from "../backend.ts";
+import type { Storage } from "./layout.ts";
 
+/** Its storage, place and size change where new content (fold) is no longer of 16 bits. */
 export interface WasmMatrix extends Matrix {
-  readonly offset: number;
+  storage: Storage;
+  offset: number;
+  nBytes: number;
 }
 
 export interface WasmVector extends Vector {
@@ -76,11 +80,16 @@ interface Owned {
 
 /** Checks that handles are alive and of the backend they are given to. */
 export class HandleRegistry {
-  #deletions = 0;
+  #changes = 0;
 
-  /** What was alive is alive as long as this stays. */
-  get deletions(): number {
-    return this.#deletions;
+  /** What was alive is alive, and in its place, as long as this stays. */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  /** To be called when a handle's memory moves. */
+  noteMove(): void {
+    this.#changes++;
   }
 
   add<H extends WasmHandle>(handle: H): H {
@@ -90,7 +99,7 @@ export class HandleRegistry {
 
   delete(handle: Handle): void {
     (handle as Owned)[OWNER] = undefined;
-    this.#deletions++;
+    this.#changes++;
   }
 
   /** @throws Error for a handle that was freed or made by another backend */

@@ -1,5 +1,6 @@
 // Sizes of the packed layouts that assembly/layout.ts describes.
 import type { WeightType } from "../backend.ts";
+import type { Holding } from "../packing.ts";
 
 /** Columns per quantization block. */
 export const BLOCK = 32;
@@ -17,19 +18,28 @@ export const PACKED_VERSION = 2;
 
 export const WEIGHT_TYPES: readonly WeightType[] = ["f32", "q8", "q4"];
 
+/** How a matrix lies in memory. Of type f32, it holds what its file has: 16-bit floats are converted as they are read. */
+export type Storage = WeightType | "f16" | "bf16";
+
+export function storageOf({ type, dtype }: Holding): Storage {
+  if (type !== "f32") return type;
+  return dtype === "BF16" ? "bf16" : dtype === "F16" ? "f16" : "f32";
+}
+
 /** Names a packed layout: builds with relaxed SIMD hold q4 in another order. */
-export function packedLayout(type: WeightType, isRelaxed: boolean): string {
-  return `wasm ${type}${type === "q4" && isRelaxed ? " relaxed" : ""}`;
+export function packedLayout(storage: Storage, isRelaxed: boolean): string {
+  return `wasm ${storage}${storage === "q4" && isRelaxed ? " relaxed" : ""}`;
 }
 
 /** Bytes of a packed matrix. */
-export function packedBytes(type: WeightType, rows: number, cols: number): number {
+export function packedBytes(storage: Storage, rows: number, cols: number): number {
   const tiles = Math.ceil(rows / 8);
-  if (type === "f32") return tiles * cols * 32;
+  if (storage === "f32") return tiles * cols * 32;
+  if (storage === "f16" || storage === "bf16") return tiles * cols * 16;
   const blocks = Math.ceil(cols / BLOCK);
   const last = cols - (blocks - 1) * BLOCK;
   const tile =
-    type === "q8"
+    storage === "q8"
       ? (blocks - 1) * 288 + 32 + Math.ceil(last / 2) * 16
       : (blocks - 1) * 160 + 32 + Math.ceil(last / 8) * 32;
   return tiles * tile;

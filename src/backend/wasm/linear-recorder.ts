@@ -7,7 +7,7 @@
 import type { LinearOutput, Tensor, WeightType } from "../backend.ts";
 import { BankRecorder, isReadInPlace, type Panels } from "./bank-recorder.ts";
 import { Mode, Op } from "./commands.ts";
-import { type PanelType, panelBytes, panelType, WEIGHT_TYPES } from "./layout.ts";
+import { type PanelType, panelBytes, panelType, type Storage, WEIGHT_TYPES } from "./layout.ts";
 import type { Recorder } from "./recorder.ts";
 
 const INPUT = { f32: "input f32", i16: "input i16", i8: "input i8" } as const;
@@ -56,6 +56,12 @@ export class LinearRecorder {
     commands.meet();
   }
 
+  /** Where a tile of 16-bit floats becomes f32 for all panels, in each thread. */
+  #room(storage: Storage, n: number, cols: number): number {
+    if ((storage !== "f16" && storage !== "bf16") || n < 4) return 0;
+    return this.#recorder.scratch.get("tile", this.#recorder.threads * (16 + 32 * cols));
+  }
+
   /** Step 1. */
   #packInputs(from: number, cols: number, n: number, outputs: readonly LinearOutput[]): void {
     for (const type of PANEL_TYPES) {
@@ -101,10 +107,10 @@ export class LinearRecorder {
   /** W x of step 2. */
   #recordBase(n: number, outputs: readonly LinearOutput[]): void {
     for (const { out, weight, bias, accumulate } of outputs) {
-      const { offset, type, rows, cols } = this.#recorder.handles.get(weight);
+      const { offset, type, storage, rows, cols } = this.#recorder.handles.get(weight);
       const input = this.#inputs[panelType(type, this.#relaxed)];
       this.#recorder.commands.push(
-        Op.linear[type],
+        Op.linear[storage],
         this.#recorder.handles.get(out).offset,
         out.cols,
         0, // its only part follows
@@ -117,6 +123,7 @@ export class LinearRecorder {
         input.offset,
         input.tokenBytes,
         cols,
+        this.#room(storage, n, cols),
       );
       this.#recorder.commands.joinNext();
     }

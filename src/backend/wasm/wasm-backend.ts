@@ -18,10 +18,11 @@ import type {
   Vector,
   WeightType,
 } from "../backend.ts";
+import { checkBlockType, isBlockDType } from "../block-rows.ts";
 import type { Captures } from "../captures.ts";
 import { checkFinite } from "../check-finite.ts";
 import type { Gradients } from "../gradients.ts";
-import type { Packing } from "../packing.ts";
+import type { Holding, Packing } from "../packing.ts";
 import { ropeFrequencies } from "../rope-frequencies.ts";
 import { Arena } from "./arena.ts";
 import { AttentionRecorder } from "./attention-recorder.ts";
@@ -31,7 +32,7 @@ import { requirePositions, requireRoom, requireRows } from "./checks.ts";
 import { CommandList, Op } from "./commands.ts";
 import { HandleRegistry, ownedOffsets, type WasmMatrix, type WasmVector } from "./handles.ts";
 import { CONTROL_BYTES, type Kernels } from "./kernels.ts";
-import { KEY_BLOCK, packedBytes } from "./layout.ts";
+import { KEY_BLOCK, packedBytes, storageOf } from "./layout.ts";
 import { LinearRecorder } from "./linear-recorder.ts";
 import type { Recorder } from "./recorder.ts";
 import { Scratch } from "./scratch.ts";
@@ -102,7 +103,7 @@ export class WasmBackend implements Backend {
       this.#arena,
       this.#handles,
       build.startsWith("relaxed"),
-      (rows, cols, type) => this.#allocateMatrix(rows, cols, type),
+      (rows, cols, holding) => this.#allocateMatrix(rows, cols, holding),
     );
   }
 
@@ -110,9 +111,11 @@ export class WasmBackend implements Backend {
 
   async loadMatrix(source: MatrixSource, type: WeightType): Promise<Matrix> {
     this.#check();
-    const matrix = this.#allocateMatrix(source.rows, source.cols, type);
+    const { name, rows, cols, dtype } = source;
+    if (isBlockDType(dtype)) checkBlockType(name, dtype, type);
+    const matrix = this.#allocateMatrix(rows, cols, { type, dtype });
     try {
-      await this.#loader.load(source, type, matrix.offset);
+      await this.#loader.load(source, matrix.storage, matrix.offset);
     } catch (error) {
       this.#arena.free(matrix.offset);
       throw error;
@@ -122,19 +125,25 @@ export class WasmBackend implements Backend {
 
   async replaceMatrix(matrix: Matrix, source: MatrixSource): Promise<void> {
     this.#check();
-    const { rows, cols, type, offset } = this.#handles.get(matrix);
+    const old = this.#handles.get(matrix);
+    const { rows, cols, type } = old;
     if (source.rows !== rows || source.cols !== cols) {
       throw new Error(`matrix is [${rows}, ${cols}], source [${source.rows}, ${source.cols}]`);
     }
     // Packed aside first, so that a failure half-way leaves the old content.
-    const fresh = this.#allocateMatrix(rows, cols, type);
+    const fresh = this.#allocateMatrix(rows, cols, { type, dtype: source.dtype });
     try {
-      await this.#loader.load(source, type, fresh.offset);
-      this.#run();
-      this.#arena.u8.copyWithin(offset, fresh.offset, fresh.offset + fresh.nBytes);
-    } finally {
+      await this.#loader.load(source, fresh.storage, fresh.offset);
+    } catch (error) {
       this.#arena.free(fresh.offset);
+      throw error;
     }
+    this.#run();
+    this.#arena.free(old.offset);
+    old.storage = fresh.storage;
+    old.offset = fresh.offset;
+    old.nBytes = fresh.nBytes;
+    this.#handles.noteMove();
   }
 
   loadVector(name: string, values: Float32Array): Vector {
@@ -147,9 +156,10 @@ export class WasmBackend implements Backend {
     const { name, rank, rows, cols } = data;
     const owned: number[] = [];
     try {
-      const a = this.#allocateMatrix(rank, cols, type);
+      const holding = { type, dtype: "F32" };
+      const a = this.#allocateMatrix(rank, cols, holding);
       owned.push(a.offset);
-      const b = this.#allocateMatrix(rows, rank, type);
+      const b = this.#allocateMatrix(rows, rank, holding);
       owned.push(b.offset);
       this.#loader.loadValues(`${name}.lora_A`, data.a, rank, cols, type, a.offset);
       this.#loader.loadValues(`${name}.lora_B`, data.b, rows, rank, type, b.offset);
@@ -226,7 +236,7 @@ export class WasmBackend implements Backend {
   embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
     this.#check();
     const to = this.#handles.get(out);
-    const { type, offset, rows, cols } = this.#handles.get(table);
+    const { storage, offset, rows, cols } = this.#handles.get(table);
     requireRoom(out, ids.length, cols);
     // The ids of an earlier embed may not have been read yet.
     const at = this.#scratch.get("ids", ids.length * 4, { fresh: true });
@@ -238,7 +248,7 @@ export class WasmBackend implements Backend {
       i32[at / 4 + i] = id;
       this.#recorder.captures.id(at / 4 + i);
     }
-    this.#commands.push(Op.embed[type], to.offset, offset, at, ids.length, cols);
+    this.#commands.push(Op.embed[storage], to.offset, offset, at, ids.length, cols);
   }
 
   rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
@@ -325,9 +335,12 @@ export class WasmBackend implements Backend {
     return { get: (handle) => (this.#handles.get(handle as Handle) as WasmVector).offset };
   }
 
-  #allocateMatrix(rows: number, cols: number, type: WeightType): WasmMatrix {
-    const nBytes = packedBytes(type, rows, cols);
-    return { kind: "matrix", rows, cols, type, nBytes, offset: this.#arena.allocate(nBytes) };
+  #allocateMatrix(rows: number, cols: number, holding: Holding): WasmMatrix {
+    const { type } = holding;
+    const storage = storageOf(holding);
+    const nBytes = packedBytes(storage, rows, cols);
+    const offset = this.#arena.allocate(nBytes);
+    return { kind: "matrix", rows, cols, type, storage, nBytes, offset };
   }
 
   #allocateVector(name: string, values: Float32Array): WasmVector {

@@ -1,14 +1,15 @@
 // The backward half of the wasm backend: records the operations of gradients.ts as commands. The arithmetic is in
 // assembly/linear-backward.ts, attention-backward.ts and backward.ts.
-import type { Rope, Tensor, Vector, WeightType } from "../backend.ts";
+import type { Rope, Tensor, Vector } from "../backend.ts";
 import type { Gradients, LinearGradient } from "../gradients.ts";
 import { requireBeside, requireRoom } from "./checks.ts";
 import { Mode, Op } from "./commands.ts";
 import type { WasmMatrix, WasmSegment } from "./handles.ts";
+import type { Storage } from "./layout.ts";
 import type { Recorder } from "./recorder.ts";
 
-/** Codes of weight types in assembly/linear-backward.ts. */
-const TYPES: Record<WeightType, number> = { f32: 0, q8: 1, q4: 2 };
+/** As assembly/linear-backward.ts numbers them. */
+const STORAGES: Record<Storage, number> = { f32: 0, q8: 1, q4: 2, f16: 3, bf16: 4 };
 
 interface EntryGradient {
   readonly segment: WasmSegment;
@@ -242,7 +243,7 @@ export class WasmGradients implements Gradients {
   /** out [n, weight.cols] [+]= dY W: threads need not meet after it yet. */
   #transposed(
     out: number,
-    { offset, type, rows, cols }: WasmMatrix,
+    { offset, storage, rows, cols }: WasmMatrix,
     dY: number,
     stride: number,
     n: number,
@@ -254,7 +255,7 @@ export class WasmGradients implements Gradients {
       Op.linearBackward,
       out,
       offset,
-      TYPES[type],
+      STORAGES[storage],
       dY,
       stride,
       n,

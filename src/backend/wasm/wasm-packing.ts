@@ -1,24 +1,23 @@
 // Packed weights out of and into wasm memory, as they are. What they mean is said by `packedLayout`.
-import type { Matrix, WeightType } from "../backend.ts";
-import type { Packing } from "../packing.ts";
+import type { Matrix } from "../backend.ts";
+import type { Holding, Packing } from "../packing.ts";
 import type { Arena } from "./arena.ts";
 import type { HandleRegistry, WasmMatrix } from "./handles.ts";
-import { PACKED_VERSION, packedBytes, packedLayout } from "./layout.ts";
+import { PACKED_VERSION, packedBytes, packedLayout, storageOf } from "./layout.ts";
 
 export class WasmPacking implements Packing {
   readonly version: number = PACKED_VERSION;
-  readonly nBytes: Packing["nBytes"] = packedBytes;
   readonly #arena: Arena;
   readonly #handles: HandleRegistry;
   readonly #isRelaxed: boolean;
-  readonly #allocate: (rows: number, cols: number, type: WeightType) => WasmMatrix;
+  readonly #allocate: (rows: number, cols: number, holding: Holding) => WasmMatrix;
 
   /** @param allocate makes room for a matrix, or says why it cannot */
   constructor(
     arena: Arena,
     handles: HandleRegistry,
     isRelaxed: boolean,
-    allocate: (rows: number, cols: number, type: WeightType) => WasmMatrix,
+    allocate: (rows: number, cols: number, holding: Holding) => WasmMatrix,
   ) {
     this.#arena = arena;
     this.#handles = handles;
@@ -26,8 +25,12 @@ export class WasmPacking implements Packing {
     this.#allocate = allocate;
   }
 
-  layout(type: WeightType): string {
-    return packedLayout(type, this.#isRelaxed);
+  layout(holding: Holding): string {
+    return packedLayout(storageOf(holding), this.#isRelaxed);
+  }
+
+  nBytes(holding: Holding, rows: number, cols: number): number {
+    return packedBytes(storageOf(holding), rows, cols);
   }
 
   reserve(nBytes: number): void {
@@ -40,12 +43,12 @@ export class WasmPacking implements Packing {
   }
 
   async load(
-    type: WeightType,
+    holding: Holding,
     rows: number,
     cols: number,
     pieces: AsyncIterable<Uint8Array>,
   ): Promise<Matrix> {
-    const matrix = this.#allocate(rows, cols, type);
+    const matrix = this.#allocate(rows, cols, holding);
     try {
       let done = 0;
       for await (const piece of pieces) {

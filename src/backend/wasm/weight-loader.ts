@@ -1,11 +1,11 @@
 // Brings weights into packed form: reads rows in pieces, and all threads convert and pack each piece while the next is being
 // read. Owns the staging memory between file and packed weights.
-import type { MatrixSource, WeightType } from "../backend.ts";
-import { BLOCK_BYTES, checkBlockType, isBlockDType } from "../block-rows.ts";
+import type { MatrixSource } from "../backend.ts";
+import { BLOCK_BYTES } from "../block-rows.ts";
 import { notFinite } from "../check-finite.ts";
 import type { Arena } from "./arena.ts";
 import { type CommandList, Op } from "./commands.ts";
-import { align, BLOCK, packedBytes } from "./layout.ts";
+import { align, BLOCK, packedBytes, type Storage } from "./layout.ts";
 
 /** As pack-weights.ts numbers them, and bytes of an element. */
 const DTYPES = {
@@ -47,10 +47,13 @@ export class WeightLoader {
     this.#run = run;
   }
 
-  /** Packs a whole matrix at `offset`, which has room for `packedBytes`. @throws TureenError `WEIGHTS_NOT_FINITE` */
-  async load(source: MatrixSource, type: WeightType, offset: number): Promise<void> {
-    const { name, rows, dtype } = source;
-    if (isBlockDType(dtype)) checkBlockType(name, dtype, type);
+  /**
+   * Packs a whole matrix at `offset`, which has room for `packedBytes`.
+   * @param storage as `storageOf` has it for the source
+   * @throws TureenError `WEIGHTS_NOT_FINITE`
+   */
+  async load(source: MatrixSource, storage: Storage, offset: number): Promise<void> {
+    const { rows } = source;
     const step = this.#rowsPerPiece(source);
     const staging = this.#stage(source, Math.min(step, rows));
     const [even, odd] = [this.#room(source, step), this.#room(source, step)];
@@ -65,7 +68,7 @@ export class WeightLoader {
           // If packing this piece fails, the one under way has nobody left to report to.
           next.catch(() => undefined);
         }
-        this.#pack(source, type, offset, row, nRows, bytes, staging);
+        this.#pack(source, storage, offset, row, nRows, bytes, staging);
       }
       this.#spare.push(even, odd); // not after a failure: a read may still be under way
     } finally {
@@ -79,7 +82,7 @@ export class WeightLoader {
     values: Float32Array,
     rows: number,
     cols: number,
-    type: WeightType,
+    storage: Exclude<Storage, "f16" | "bf16">,
     offset: number,
   ): void {
     const source = { name, rows, cols, dtype: "F32" as const };
@@ -90,7 +93,7 @@ export class WeightLoader {
         const nRows = Math.min(step, rows - row);
         const piece = values.subarray(row * cols, (row + nRows) * cols);
         const bytes = new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
-        this.#pack(source, type, offset, row, nRows, bytes, staging);
+        this.#pack(source, storage, offset, row, nRows, bytes, staging);
       }
     } finally {
       this.#arena.free(staging.offset);
@@ -119,7 +122,7 @@ export class WeightLoader {
 
   #pack(
     { name, cols, dtype }: Omit<MatrixSource, "read">,
-    type: WeightType,
+    storage: Storage,
     offset: number,
     row: number,
     nRows: number,
@@ -133,8 +136,8 @@ export class WeightLoader {
     );
     failures.fill(-1);
     this.#commands.push(
-      Op.packWeights[type],
-      offset + packedBytes(type, row, cols),
+      Op.packWeights[storage],
+      offset + packedBytes(storage, row, cols),
       staging.offset,
       DTYPES[dtype].code,
       nRows,
