@@ -78,7 +78,23 @@ describeWithSharedData("stories260K", () => {
 });
 
 describe("weights", () => {
-  test.each(["F32", "F16", ...Object.keys(BLOCK_TYPES)])(
+  const biased = { attentionBias: true, attentionOutputBias: true, mlpBias: true };
+  test.each([
+    ["llama with biases", "llama", { ...GGUF_CONFIG, ...biased }],
+    ["qwen2", "qwen2", { ...GGUF_CONFIG, modelType: "qwen2", attentionBias: true }],
+    ["tied embeddings", "llama", { ...GGUF_CONFIG, tieWordEmbeddings: true }],
+  ])("%s: the bits of the same values in safetensors", async (_, architecture, config) => {
+    const made = makeGgufModel(mixed, { config, architecture });
+    const gguf = await load({ "model.gguf": made.file }, { quantize: "none" });
+    const safetensors = await load(hubFolder(made));
+    expect(gguf.config).toEqual(config);
+    expectSameBits(
+      await gguf.logits(IDS, { all: true }),
+      await safetensors.logits(IDS, { all: true }),
+    );
+  });
+
+  test.each(["F32", "F16", "BF16", ...Object.keys(BLOCK_TYPES)])(
     "%s as f32: the bits of the same values in safetensors",
     async (type) => {
       const made = makeGgufModel(() => type);

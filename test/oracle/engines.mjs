@@ -2,10 +2,11 @@
 import { join } from "node:path";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { loadModel } from "../../dist/index.js";
-import { ADAPTERS, CONFIG } from "./shape.mjs";
+import { ADAPTERS, CONFIG, GGUF_CONFIG } from "./shape.mjs";
 
 /**
- * @typedef {{ weights: "F32" | "Q8_0", soup: boolean }} Case soup: with both adapters, each with its weight
+ * @typedef {{ weights: string, soup: boolean, gguf?: boolean, quantize?: "none" | "stored" }} Case weights: which GGUF file;
+ *   soup: with both adapters, each with its weight
  * @typedef {Float32Array[]} Logits one row per position of every sequence
  */
 
@@ -31,8 +32,9 @@ export function startLlamaCpp() {
  * @returns {Promise<Logits>}
  */
 export async function evaluateWithLlamaCpp(llama, directory, { weights, soup }, sequences, cache) {
+  const { modelPath, vocabSize } = weightsOf(directory, weights);
   const model = await llama.loadModel({
-    modelPath: join(directory, `model-${weights}.gguf`),
+    modelPath,
     gpuLayers: 0,
     ignoreMemorySafetyChecks: true,
   });
@@ -54,13 +56,19 @@ export async function evaluateWithLlamaCpp(llama, directory, { weights, soup }, 
       const results = await sequence.controlledEvaluate(
         ids.map((id) => [id, { generateNext: { logits: true } }]),
       );
-      for (const result of results) rows.push(toRow(result.next.logits));
+      for (const result of results) rows.push(toRow(result.next.logits, vocabSize));
     }
     return rows;
   } finally {
     await context.dispose();
     await model.dispose();
   }
+}
+
+function weightsOf(directory, weights) {
+  const modelPath = join(directory, `model-${weights}.gguf`);
+  const isFull = weights === "F32" || weights === "Q8_0";
+  return { modelPath, vocabSize: (isFull ? CONFIG : GGUF_CONFIG).vocab_size };
 }
 
 function llamaAdapters(directory) {
@@ -71,36 +79,39 @@ function llamaAdapters(directory) {
 }
 
 /** @param {Map<number, number>} logits by id, in any order */
-function toRow(logits) {
-  if (logits.size !== CONFIG.vocab_size) throw new Error(`llama.cpp gave ${logits.size} logits`);
-  const row = new Float32Array(CONFIG.vocab_size);
+function toRow(logits, vocabSize) {
+  if (logits.size !== vocabSize) throw new Error(`llama.cpp gave ${logits.size} logits`);
+  const row = new Float32Array(vocabSize);
   for (const [id, logit] of logits) row[id] = logit;
   return row;
 }
 
 /**
  * @param {string} directory
- * @param {Case} testCase
+ * @param {Case} testCase `gguf`: read llama.cpp's own files, adapters too
  * @param {readonly number[][]} sequences
  * @returns {Promise<{ logits: Logits, build: string }>}
  */
-export async function evaluateWithTureen(directory, { weights, soup }, sequences) {
-  const model = await loadModel(join(directory, "model"), {
+export async function evaluateWithTureen(directory, testCase, sequences) {
+  const { weights, soup, gguf } = testCase;
+  const { modelPath, vocabSize } = weightsOf(directory, weights);
+  const { quantize = weights === "Q8_0" ? "q8" : "none" } = testCase;
+  const model = await loadModel(gguf ? modelPath : join(directory, "model"), {
     backend: "wasm",
     threads: 1,
-    quantize: weights === "Q8_0" ? "q8" : "none",
+    quantize: quantize === "stored" ? undefined : quantize,
     contextLength: 256,
   });
   try {
     for (const { name } of soup ? ADAPTERS : []) {
-      await model.loadAdapter(join(directory, name), { name });
+      await model.loadAdapter(join(directory, gguf ? `${name}.gguf` : name), { name });
     }
     const blend = Object.fromEntries(ADAPTERS.map(({ name, weight }) => [name, weight]));
     const rows = [];
     for (const ids of sequences) {
       const logits = await model.logits(ids, { soup: soup ? blend : undefined, all: true });
       for (let i = 0; i < ids.length; i++) {
-        rows.push(logits.slice(i * CONFIG.vocab_size, (i + 1) * CONFIG.vocab_size));
+        rows.push(logits.slice(i * vocabSize, (i + 1) * vocabSize));
       }
     }
     return { logits: rows, build: model.info.backend.build };

@@ -1,20 +1,22 @@
 // Writes GGUF version 3, as little of it as the oracle and the benchmarks need: tensors of a few types, streamed one by one.
 // Shares no code with Tureen, so that a mistake cannot be in both.
 import { open } from "node:fs/promises";
+import { toFloat16 } from "./half.mjs";
+import { RANDOM_BLOCKS } from "./random-blocks.mjs";
 
 const ALIGNMENT = 32;
 const BLOCK = 32; // values per quantized block
 /** Bytes per block: an f16 scale and 32 values of 8 or 4 bits. */
 const BLOCK_BYTES = { F32: 4 * BLOCK, F16: 2 * BLOCK, Q4_0: 2 + BLOCK / 2, Q8_0: 2 + BLOCK };
-const GGML_TYPES = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 8 };
+const GGML_TYPES = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 8, ...ids(RANDOM_BLOCKS) };
 const ENCODERS = { F32: bytesOf, F16: encodeF16, Q4_0: quantizeQ4_0, Q8_0: quantizeQ8_0 };
 const VALUE_TYPES = { uint32: 4, int32: 5, float32: 6, string: 8, array: 9 };
 
 /**
  * @typedef {[type: "uint32" | "int32" | "float32" | "string", value: unknown]
  *   | [type: "array", of: "int32" | "float32" | "string", values: readonly unknown[]]} Value
- * @typedef {{ name: string, shape: number[], type: keyof typeof GGML_TYPES, values: () => Float32Array }} GgufTensor shape:
- *   row-major
+ * @typedef {{ name: string, shape: number[], type: keyof typeof GGML_TYPES, values?: () => Float32Array, data?: () => Buffer }}
+ *   GgufTensor shape: row-major; data: in place of values, as it goes into the file
  * @param {string} path
  * @param {Record<string, Value>} metadata
  * @param {readonly GgufTensor[]} tensors quantized ones need a multiple of 32 columns
@@ -23,8 +25,8 @@ export async function writeGguf(path, metadata, tensors) {
   const file = await open(path, "w");
   try {
     await file.appendFile(encodeHeader(metadata, tensors));
-    for (const { type, values } of tensors) {
-      await file.appendFile(padded(ENCODERS[type](values())));
+    for (const { type, values, data } of tensors) {
+      await file.appendFile(padded(data?.() ?? ENCODERS[type](values())));
     }
   } finally {
     await file.close();
@@ -124,26 +126,15 @@ function countBlocks(x) {
   return blocks;
 }
 
-const float = new Float32Array(1);
-const floatBits = new Uint32Array(float.buffer);
-
-/** f16 bits of an f32, rounded to nearest even. */
-function toFloat16(x) {
-  float[0] = Math.abs(x);
-  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
-  if (float[0] < 2 ** -14) {
-    float[0] += 0.5; // whose last bit is the smallest half
-    return sign | (floatBits[0] - 0x3f000000);
-  }
-  const bits = floatBits[0];
-  const half = ((bits + 0xfff + ((bits >>> 13) & 1)) >>> 13) - (112 << 10);
-  if (!(half < 31 << 10)) throw new RangeError(`${x} is no finite half`);
-  return sign | half;
-}
-
 function tensorBytes(shape, type) {
   const count = shape.reduce((a, b) => a * b, 1);
+  const random = RANDOM_BLOCKS[type];
+  if (random !== undefined) return (count / random.values) * random.bytes;
   return (count / BLOCK) * BLOCK_BYTES[type];
+}
+
+function ids(types) {
+  return Object.fromEntries(Object.entries(types).map(([name, { id }]) => [name, id]));
 }
 
 function padded(data) {

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
 import { compareLogits } from "./compare.mjs";
-import { randomSequences } from "./shape.mjs";
+import { RANDOM_BLOCKS } from "./random-blocks.mjs";
+import { GGUF_CONFIG, randomSequences } from "./shape.mjs";
 
 const SEQUENCES = 4;
 const LENGTH = 24;
@@ -28,17 +29,38 @@ const CASES = [
   { title: "f32, soup of two adapters", weights: "F32", soup: true },
   { title: "q8", weights: "Q8_0", soup: false },
   { title: "q8, soup of two adapters", weights: "Q8_0", soup: true },
+  { title: "llama.cpp's F32 files, soup", weights: "F32", soup: true, gguf: true },
+  { title: "llama.cpp's Q8_0 file", weights: "Q8_0", soup: false, gguf: true },
 ];
+
+// llama.cpp looks embeddings up as f32, from whatever type: with every other tensor in F32, only sums differ.
+const TYPES = ["Q4_0", "Q8_0", ...Object.keys(RANDOM_BLOCKS)];
+/** As llama.cpp mixes types, and more. */
+const MIX = {
+  token_embd: "Q6_K",
+  output: "Q6_K",
+  attn_q: "Q4_K",
+  attn_k: "Q5_0",
+  attn_v: "Q6_K",
+  attn_output: "Q5_K",
+  ffn_gate: "Q4_K",
+  ffn_up: "Q4_1",
+  ffn_down: "Q8_0",
+};
+// llama.cpp rounds what it multiplies quantized weights with to 8 bits in any case; Tureen does not where weights are f32.
+const MIX_BOUNDS = { correlation: 0.995, rms: 0.06 };
 
 installLlamaCpp();
 const { evaluateWithLlamaCpp, evaluateWithTureen, startLlamaCpp } = await import("./engines.mjs");
-const { writeFiles } = await import("./write-files.mjs");
+const { writeFiles, writeTypes } = await import("./write-files.mjs");
 
 const directory = await mkdtemp(join(tmpdir(), "tureen-oracle-"));
 try {
   note("writing random weights (1.3 GB, removed afterwards)");
   await writeFiles(directory);
-  const failures = await compareAll();
+  const llama = await startLlamaCpp();
+  const failures = [...(await compareAll(llama)), ...(await compareTypes(llama))];
+  await llama.dispose();
   for (const failure of failures) note(`FAILED ${failure}`);
   if (failures.length > 0) process.exitCode = 1;
 } finally {
@@ -46,13 +68,9 @@ try {
 }
 
 /** @returns {Promise<string[]>} what is out of bounds */
-async function compareAll() {
-  const llama = await startLlamaCpp();
+async function compareAll(llama) {
   const sequences = randomSequences(SEQUENCES, LENGTH);
-  const table = new Table({
-    head: ["case", "same top-1", "worst tie", "1 - correlation", "rms Δ log p", "max |Δ log p|"],
-    style: { head: [], border: [] },
-  });
+  const table = createTable();
   const failures = [];
   let base;
   let builds;
@@ -77,14 +95,51 @@ async function compareAll() {
     builds = `Tureen's wasm build "${build}"`;
   }
   const { release } = llama.llamaCppRelease;
-  await llama.dispose();
   console.log(`${builds} against llama.cpp ${release}, ${SEQUENCES * LENGTH} positions`);
   console.log(table.toString());
   return failures;
 }
 
+/** Types of GGUF's tensors, each as the embedding, then several in one model. @returns {Promise<string[]>} what is out of bounds */
+async function compareTypes(llama) {
+  const sequences = randomSequences(SEQUENCES, LENGTH, GGUF_CONFIG.vocab_size);
+  const table = createTable();
+  const failures = [];
+  const compare = async (title, weights, quantize, bounds) => {
+    note(title);
+    const testCase = { weights, soup: false, gguf: true, quantize };
+    const expected = await evaluateWithLlamaCpp(llama, directory, testCase, sequences, "F32");
+    const { logits } = await evaluateWithTureen(directory, testCase, sequences);
+    const found = compareLogits(logits, expected);
+    table.push(toRow(title, found));
+    failures.push(...exceeded(title, found, bounds));
+  };
+  for (const type of TYPES) {
+    await writeTypes(join(directory, `model-${type}-rows.gguf`), (name) =>
+      name === "token_embd.weight" ? type : "F32",
+    );
+    await compare(`embedding in ${type}`, `${type}-rows`, "none", F32_BOUNDS);
+    await rm(join(directory, `model-${type}-rows.gguf`));
+  }
+  await writeTypes(
+    join(directory, "model-mix.gguf"),
+    (name) => MIX[name.split(".").at(-2)] ?? "F32",
+  );
+  await compare("matrices of six types, as f32", "mix", "none", MIX_BOUNDS);
+  await compare("matrices of six types, as they are", "mix", "stored", MIX_BOUNDS);
+  console.log(table.toString());
+  return failures;
+}
+
+function createTable() {
+  return new Table({
+    head: ["case", "same top-1", "worst tie", "1 - correlation", "rms Δ log p", "max |Δ log p|"],
+    style: { head: [], border: [] },
+  });
+}
+
 /** Bounds are written so that NaN exceeds them. */
-function exceeded(title, found, { correlation, max = Infinity, rms = Infinity, tie }) {
+function exceeded(title, found, { correlation, max = Infinity, rms = Infinity, tie = Infinity }) {
   return [
     [found.correlation > correlation, `correlation ${found.correlation}, bound ${correlation}`],
     [found.max <= max, `max |Δ log p| ${found.max}, bound ${max}`],

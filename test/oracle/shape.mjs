@@ -67,9 +67,21 @@ export function listLinears(config = CONFIG) {
   return Array.from({ length: config.num_hidden_layers }, (_, i) => layer(i)).flat();
 }
 
+/** Rows of whole blocks of 256, few layers, and a head of its own: for the types of GGUF. */
+export const GGUF_CONFIG = {
+  ...CONFIG,
+  hidden_size: 768,
+  intermediate_size: 2048,
+  num_hidden_layers: 4,
+  num_attention_heads: 12,
+  num_key_value_heads: 4,
+  vocab_size: 8192,
+  tie_word_embeddings: false,
+};
+
 /**
- * @typedef {{ name: string, gguf: string, shape: number[], rotatedHeads: number, values: () => Float32Array }} Tensor
- * @param {typeof CONFIG} config with tied embeddings
+ * @typedef {{ name: string, gguf: string, shape: number[], rotatedHeads: number, std?: number, values: () => Float32Array }} Tensor
+ *   std: of a matrix's values
  * @returns {Tensor[]} the base model
  */
 export function listModelTensors(config = CONFIG) {
@@ -81,12 +93,21 @@ export function listModelTensors(config = CONFIG) {
     rotatedHeads: 0,
     values: () => uniform(name, hidden, 1, 0.1),
   });
+  const head = {
+    name: "lm_head.weight",
+    gguf: "output.weight",
+    shape: [vocabulary, hidden],
+    rotatedHeads: 0,
+    std: 1 / Math.sqrt(hidden),
+    values: () => uniform("lm_head", vocabulary * hidden, 0, 1 / Math.sqrt(hidden)),
+  };
   return [
     {
       name: "model.embed_tokens.weight",
       gguf: "token_embd.weight",
       shape: [vocabulary, hidden],
       rotatedHeads: 0,
+      std: EMBEDDING_STD,
       values: () => uniform("embed_tokens", vocabulary * hidden, 0, EMBEDDING_STD),
     },
     ...listLinears(config).map(({ path, gguf, rows, cols, rotatedHeads }) => ({
@@ -94,6 +115,7 @@ export function listModelTensors(config = CONFIG) {
       gguf: `${gguf}.weight`,
       shape: [rows, cols],
       rotatedHeads,
+      std: 1 / Math.sqrt(cols),
       values: () => uniform(path, rows * cols, 0, 1 / Math.sqrt(cols)),
     })),
     ...Array.from({ length: layers }, (_, i) => [
@@ -101,6 +123,7 @@ export function listModelTensors(config = CONFIG) {
       norm(`model.layers.${i}.post_attention_layernorm`, `blk.${i}.ffn_norm`),
     ]).flat(),
     norm("model.norm", "output_norm"),
+    ...(config.tie_word_embeddings ? [] : [head]),
   ];
 }
 
@@ -140,11 +163,16 @@ export function randomSequences(count, length, vocabulary = CONFIG.vocab_size) {
 
 /** Uniform values with the given mean and standard deviation; the name is the seed. */
 function uniform(name, count, mean, std) {
-  const next = mulberry32(fnv1a(name));
+  const next = generator(name);
   const values = new Float32Array(count);
   const width = std * Math.sqrt(12);
   for (let i = 0; i < count; i++) values[i] = mean + width * (next() / 2 ** 32 - 0.5);
   return values;
+}
+
+/** @returns {() => number} 32 random bits at a time */
+export function generator(name) {
+  return mulberry32(fnv1a(name));
 }
 
 function fnv1a(text) {

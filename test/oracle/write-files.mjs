@@ -6,7 +6,15 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { writeSafetensors } from "../../dist/formats/safetensors-writer.js";
 import { writeGguf } from "./gguf-writer.mjs";
-import { ADAPTERS, CONFIG, listAdapterTensors, listLinears, listModelTensors } from "./shape.mjs";
+import { RANDOM_BLOCKS, randomBlocks } from "./random-blocks.mjs";
+import {
+  ADAPTERS,
+  CONFIG,
+  GGUF_CONFIG,
+  listAdapterTensors,
+  listLinears,
+  listModelTensors,
+} from "./shape.mjs";
 
 /**
  * @param {string} directory receives `model/`, `first/`, `second/` and, for each weight type, `model-TYPE.gguf`, and
@@ -44,6 +52,22 @@ export async function writeFiles(
       tensors.map((tensor) => ggufTensor(tensor, "F32")),
     );
   }
+}
+
+/**
+ * A model in GGUF alone, some of its matrices as random blocks, which both engines read from the same file.
+ * @param {string} path
+ * @param {(name: string) => string} typeOf type of a matrix, by its name in llama.cpp: `F32`, `Q4_0`, `Q8_0`, or one of `RANDOM_BLOCKS`
+ */
+export async function writeTypes(path, typeOf) {
+  const tensors = listModelTensors(GGUF_CONFIG).map((tensor) => {
+    const { gguf, shape, std } = tensor;
+    const type = shape.length > 1 ? typeOf(gguf) : "F32";
+    if (RANDOM_BLOCKS[type] === undefined) return ggufTensor(tensor, type);
+    const data = () => randomBlocks(type, gguf, shape[0] * shape[1], std);
+    return { name: gguf, shape, type, data };
+  });
+  await writeGguf(path, modelMetadata(undefined, GGUF_CONFIG), tensors);
 }
 
 async function writeHuggingFace(directory, weights, configName, config, tensors, dtype) {
@@ -94,7 +118,7 @@ function modelMetadata(type, config) {
   return {
     "general.architecture": ["string", "llama"],
     "general.name": ["string", "random weights"],
-    "general.file_type": ["uint32", FILE_TYPES[type]],
+    ...(type === undefined ? {} : { "general.file_type": ["uint32", FILE_TYPES[type]] }),
     "llama.block_count": ["uint32", config.num_hidden_layers],
     "llama.context_length": ["uint32", config.max_position_embeddings],
     "llama.embedding_length": ["uint32", config.hidden_size],

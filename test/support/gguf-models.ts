@@ -5,7 +5,7 @@ import { BLOCK_TYPES, blockValues, randomBlocks } from "./gguf-blocks.ts";
 import { type GoldenTensor, randomTensors, tinyConfig } from "./models.ts";
 import { randomValues } from "./values.ts";
 
-/** `F32`, `F16`, or a block type. */
+/** `F32`, `F16`, `BF16`, or a block type. */
 export type GgufTypeName = string;
 
 export interface GgufModel {
@@ -85,6 +85,14 @@ function toHalves(values: Float32Array): { data: Uint8Array; values: Float32Arra
   return { data: new Uint8Array(halves.buffer), values: new Float32Array(bits.buffer) };
 }
 
+/** The upper halves of f32s. */
+function toBf16(values: Float32Array): { data: Uint8Array; values: Float32Array } {
+  const bits = new Uint32Array(values.slice().buffer);
+  const halves = Uint16Array.from(bits, (word) => word >>> 16);
+  const cut = bits.map((word) => word & 0xffff_0000);
+  return { data: new Uint8Array(halves.buffer), values: new Float32Array(cut.buffer) };
+}
+
 /**
  * @param typeOf by transformers' names, of matrices; everything else is F32
  */
@@ -116,9 +124,9 @@ export function makeGgufModel(
     if (type === "F32") {
       written.push({ ...spec, type: 0, data: bytesOf(put(values)) });
       tensors.set(name, { shape, values });
-    } else if (type === "F16") {
-      const { data, values: rounded } = toHalves(put(values));
-      written.push({ ...spec, type: 1, data });
+    } else if (type === "F16" || type === "BF16") {
+      const { data, values: rounded } = (type === "F16" ? toHalves : toBf16)(put(values));
+      written.push({ ...spec, type: type === "F16" ? 1 : 30, data });
       const inOrder = permuted ? uninterleave(rounded, rows, config.headDim) : rounded;
       tensors.set(name, { shape, values: inOrder });
     } else {
@@ -178,6 +186,7 @@ export function hubFolder({ tensors, config }: GgufModel): Record<string, Uint8A
     rope_theta: config.ropeTheta,
     tie_word_embeddings: config.tieWordEmbeddings,
     attention_bias: config.attentionOutputBias,
+    mlp_bias: config.mlpBias,
     bos_token_id: 1,
     eos_token_id: 2,
   };
