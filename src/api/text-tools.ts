@@ -1,6 +1,7 @@
 // Text on either side of the model: the tokenizer and chat template that lie beside the weights, and prompts made with them.
 import { TureenError } from "../errors.ts";
-import { type ChatMessage, findChatTemplate, renderChat } from "../model/chat-template.ts";
+import type { ChatMessage, renderChat } from "../model/chat-template.ts";
+import { findChatTemplate, noTemplate } from "../model/find-chat-template.ts";
 import { loadTokenizer, type StreamDecoder, type Tokenizer } from "../model/tokenizer.ts";
 import { readJson } from "../sources/open.ts";
 import type { FileSet, ReadOptions } from "../sources/source.ts";
@@ -14,6 +15,8 @@ export interface TextTools {
   readonly tokenizer: Tokenizer | undefined;
   /** Jinja source; `undefined` if the model has none. */
   readonly chatTemplate: string | undefined;
+  /** Renders it, where there is one. */
+  readonly renderChat: typeof renderChat | undefined;
   /** For messages: the model. */
   readonly where: string;
 }
@@ -34,7 +37,9 @@ export async function loadTextTools(files: FileSet, reading: ReadOptions): Promi
   const chatTemplate =
     findChatTemplate(config, jinja, where) ??
     findChatTemplate(await readJson(files, "chat_template.json", reading), undefined, where);
-  return { tokenizer, chatTemplate, where };
+  const program =
+    chatTemplate === undefined ? undefined : await import("../model/chat-template.ts");
+  return { tokenizer, chatTemplate, renderChat: program?.renderChat, where };
 }
 
 /** @throws TureenError `TOKENIZER_INVALID` if text cannot be turned into tokens, `OPTION_INVALID` for what is no prompt */
@@ -64,7 +69,8 @@ export function createTextDecoder(
 
 function tokenizeChat(messages: readonly ChatMessage[], tools: TextTools): number[] {
   const tokenizer = requireTokenizer(tools);
-  const text = renderChat(tools.chatTemplate, messages, {
+  if (tools.renderChat === undefined) throw noTemplate();
+  const text = tools.renderChat(tools.chatTemplate, messages, {
     bosToken: tokenizer.bosToken,
     eosToken: tokenizer.eosToken,
     addGenerationPrompt: true,

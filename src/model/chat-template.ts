@@ -1,7 +1,8 @@
 // Chat messages to prompt text, by the model's own Jinja template, with what transformers' `apply_chat_template` gives it.
-// Finds the template among the files; does not tokenize: templates write special tokens as text.
+// Does not tokenize: templates write special tokens as text. Loaded with the first model that has a template.
 import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 import { TureenError } from "../errors.ts";
+import { noTemplate } from "./find-chat-template.ts";
 
 /** One turn of a conversation. */
 export interface ChatMessage {
@@ -25,33 +26,6 @@ export interface ChatContext {
 const MAX_RANGE = 100_000;
 
 /**
- * Finds a model's chat template: the text of chat_template.jinja if there is one, else `chat_template` of tokenizer_config.json,
- * which is a template or a list of named ones, of which `default` is taken.
- * @returns `undefined` if there is none
- * @throws TureenError `TOKENIZER_INVALID` if `chat_template` is neither
- */
-export function findChatTemplate(
-  tokenizerConfig: unknown,
-  jinjaFile: string | undefined,
-  where: string,
-): string | undefined {
-  if (jinjaFile !== undefined) return jinjaFile;
-  const template = (tokenizerConfig as { chat_template?: unknown } | null | undefined)
-    ?.chat_template;
-  if (template === undefined || template === null) return undefined;
-  if (typeof template === "string") return template;
-  if (Array.isArray(template)) {
-    const named = template.find((entry) => entry?.name === "default")?.template;
-    if (typeof named === "string") return named;
-  }
-  throw new TureenError("TOKENIZER_INVALID", "chat_template is invalid", {
-    expected: "a template, or a list of named templates with one named default",
-    found: Array.isArray(template) ? "a list without it" : typeof template,
-    where,
-  });
-}
-
-/**
  * Renders messages. Tokenize the result without adding special tokens.
  *
  * @param template `undefined` for a model without one
@@ -63,13 +37,7 @@ export function renderChat(
   messages: readonly ChatMessage[],
   context: ChatContext,
 ): string {
-  if (template === undefined) {
-    throw new TureenError("OPTION_INVALID", "the model has no chat template", {
-      expected: "chat_template in tokenizer_config.json, or chat_template.jinja",
-      found: "neither",
-      hint: "Give the prompt as a string, in the format that the model was trained on.",
-    });
-  }
+  if (template === undefined) throw noTemplate();
   checkMessages(messages);
   const program = parseTemplate(template);
   const missing = new Set<string>();

@@ -6,7 +6,8 @@ import { expect, test } from "vitest";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Loaded on demand, and always on the way to a model. Merging, learning, the hub's cache, the GPU's backend and the reference are not. */
+/** Loaded on demand, and always on the way to a model. Merging, learning, the hub's cache, the GPU's backend and the reference are not;
+ * nor is what only some models need: GGUF, chat templates (10 kB), addresses, folders. */
 const ON_THE_WAY =
   /backend\/wasm\/(create|builds|host-threads)\.js$|backend\/webgpu\/device\.js$|generated\/relaxed-threads\.js$/;
 const BUDGET = 120_000;

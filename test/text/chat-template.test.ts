@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { TureenError } from "../../src/errors.ts";
-import { type ChatContext, findChatTemplate, renderChat } from "../../src/model/chat-template.ts";
+import { type ChatContext, renderChat } from "../../src/model/chat-template.ts";
+import { findChatTemplate } from "../../src/model/find-chat-template.ts";
 import { describeWithSharedData, sharedData } from "../support/shared.ts";
 import { readJsonFile } from "./tokenizer-fixtures.ts";
 
