@@ -49,7 +49,7 @@ export function BringForm({ guest }: { readonly guest: Guest }) {
         }}
       />
       <DropZone
-        label="or drop its files, with adapters if you like"
+        label="or drop its files (GGUF too), with adapters if you like"
         onFiles={(files) => {
           const { base, adapters } = sortFiles(files);
           dropped.value = { base: base ?? { name: "", files: {} }, adapters };
