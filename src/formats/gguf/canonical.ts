@@ -8,6 +8,9 @@ import type { GgmlName } from "./types.ts";
 /** Where blocks are written, as bytes and as what is in them. */
 interface Out {
   readonly bytes: Uint8Array;
+  /** Two bytes at a time, of what is read and written: every block and part begins at an even place. */
+  readonly from: Uint16Array;
+  readonly to: Uint16Array;
   readonly view: DataView;
   /** The next block. */
   at: number;
@@ -45,9 +48,15 @@ function putQ4(out: Out, d: number, m: number): void {
   out.view.setUint16(out.at + 2, toBf16(m), true);
 }
 
+/** Copies numbers as they are, behind the next block's scale. */
+function copy({ from, to, at }: Out, start: number, nBytes: number): void {
+  const [source, target] = [start >> 1, (at + 4) >> 1];
+  for (let i = 0; i < nBytes >> 1; i++) to[target + i] = from[source + i]!;
+}
+
 const q8_0: Convert = (bytes, at, out) => {
   putQ8(out, half(bytes, at));
-  for (let j = 0; j < 32; j++) out.bytes[out.at + 4 + j] = bytes[at + 2 + j]!;
+  copy(out, at + 2, 32);
   out.at += 36;
 };
 
@@ -91,13 +100,13 @@ const q4_0: Convert = (bytes, at, out) => {
   floatBits[0] = toBf16(float[0]) << 16;
   const d = float[0];
   putQ4(out, d, -8 * d);
-  for (let j = 0; j < 16; j++) out.bytes[out.at + 4 + j] = bytes[at + 2 + j]!;
+  copy(out, at + 2, 16);
   out.at += 20;
 };
 
 const q4_1: Convert = (bytes, at, out) => {
   putQ4(out, half(bytes, at), half(bytes, at + 2));
-  for (let j = 0; j < 16; j++) out.bytes[out.at + 4 + j] = bytes[at + 4 + j]!;
+  copy(out, at + 4, 16);
   out.at += 20;
 };
 
@@ -135,12 +144,17 @@ export function canonicalType(name: GgmlName): "Q8" | "Q4" | undefined {
 /**
  * Writes blocks of a type in its canonical layout.
  * @param bytes whole blocks
- * @param into receives them
+ * @param into receives them; at an even place of its memory
  */
 export function toCanonical(name: GgmlName, bytes: Uint8Array, into: Uint8Array): void {
   const conversion = CONVERSIONS[name];
   if (conversion === undefined) throw new Error(`${name} has no canonical layout`);
+  const blocks = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
   const view = new DataView(into.buffer, into.byteOffset, into.byteLength);
-  const out = { bytes: into, view, at: 0 };
-  for (let at = 0; at < bytes.length; at += conversion.bytes) conversion.convert(bytes, at, out);
+  const out = { bytes: into, from: pairsOf(blocks), to: pairsOf(into), view, at: 0 };
+  for (let at = 0; at < blocks.length; at += conversion.bytes) conversion.convert(blocks, at, out);
+}
+
+function pairsOf({ buffer, byteOffset, byteLength }: Uint8Array): Uint16Array {
+  return new Uint16Array(buffer, byteOffset, byteLength >> 1);
 }
