@@ -27,7 +27,7 @@ export function openHttp(base: string | URL): FileSet {
   return {
     name,
     origin: { name },
-    named: named && decodeURIComponent(named),
+    named: named && decode(named),
     async open(path, options) {
       checkPath(path, name);
       const url = new URL(root);
@@ -35,6 +35,15 @@ export function openHttp(base: string | URL): FileSet {
       return openResource(url, options?.signal);
     },
   };
+}
+
+/** A name as it was before it was written into an address. */
+function decode(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }
 
 async function openResource(

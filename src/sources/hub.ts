@@ -162,17 +162,21 @@ class HubRepository implements FileSet {
     return { name: repo, commit: this.#commit, folder, cache: keep ? cache : undefined };
   }
 
-  /** As far as the hub, or offline the cache, tells. */
+  /** As far as the hub, or the cache where the hub cannot be asked, tells. */
   async list({ signal }: ReadOptions = {}): Promise<readonly string[]> {
-    const { client, cache, reference } = this.#parts;
+    const { cache, reference } = this.#parts;
     const { repo, folder } = reference;
     const commit = this.#commit;
     const ofCache = async (): Promise<readonly string[]> => {
       const known = (await cache?.list())?.find((one) => one.repo === repo)?.revisions;
       return known?.find((one) => one.commit === commit)?.files ?? [];
     };
-    if (!this.#isOffline) this.#listing ??= client.list(repo, commit, signal);
-    const listed = (await this.#listing)?.files?.keys();
+    const asked = this.#isOffline
+      ? undefined
+      : await this.#ask(signal).catch((error: unknown) => {
+          if (!isOutage(error)) throw error;
+        });
+    const listed = asked?.files?.keys();
     const prefix = folder === "" ? "" : `${folder}/`;
     return [...(listed ?? (await ofCache()))].flatMap((path) => {
       const name = path.startsWith(prefix) ? path.slice(prefix.length) : "/";
@@ -224,13 +228,19 @@ class HubRepository implements FileSet {
     });
   }
 
-  async #find(file: HubFile, signal: AbortSignal | undefined): Promise<HubEntry | undefined> {
-    const { client } = this.#parts;
-    this.#listing ??= client.list(file.repo, file.commit, signal);
-    const listing = await this.#listing.catch((error: unknown) => {
+  /** What the hub says of the commit. */
+  #ask(signal: AbortSignal | undefined): Promise<RevisionListing> {
+    const { client, reference } = this.#parts;
+    this.#listing ??= client.list(reference.repo, this.#commit, signal);
+    return this.#listing.catch((error: unknown) => {
       this.#listing = undefined;
       throw error;
     });
+  }
+
+  async #find(file: HubFile, signal: AbortSignal | undefined): Promise<HubEntry | undefined> {
+    const { client } = this.#parts;
+    const listing = await this.#ask(signal);
     const entry = listing.files?.get(file.path);
     if (entry === undefined && listing.files !== undefined) return undefined;
     if (entry?.nBytes !== undefined && entry.etag !== undefined) return entry;

@@ -103,6 +103,15 @@ test("packed weights are kept for each file apart, and read again", async () => 
   expect(repo!.packedBytes).toBeGreaterThan(file.length);
 });
 
+test("from the cache while the hub is out of reach, where nothing but the repository is named", async () => {
+  await logitsOf("tiny/one-GGUF");
+  hub.intercept = (_, response) => {
+    response.writeHead(503).end();
+    return true;
+  };
+  expectSameBits(await logitsOf("tiny/one-GGUF", { onWarning: () => {} }), expected);
+});
+
 test("without a cache, by range", async () => {
   expectSameBits(await logitsOf("tiny/one-GGUF", { hub: { cache: "none" } }), expected);
 });

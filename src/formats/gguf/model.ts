@@ -56,16 +56,18 @@ async function describe(
     architecture: metadata.text("general.architecture") ?? "",
     headDim: config.head_dim as number | undefined,
   });
-  let text: TokenizerFiles | undefined;
+  // a tokenizer is large, and asked for once
+  let tokenizerConfig: object | undefined;
   const readText = (): TokenizerFiles => {
-    text ??= toTokenizerFiles(metadata, name);
+    const text = toTokenizerFiles(metadata, name);
+    tokenizerConfig = text.config;
     return text;
   };
   const made: Readonly<Record<string, () => object | undefined>> = {
     "config.json": () => config,
     "generation_config.json": () => toGenerationJson(metadata),
     "tokenizer.json": () => readText().tokenizer,
-    "tokenizer_config.json": () => readText().config,
+    "tokenizer_config.json": () => tokenizerConfig ?? readText().config,
   };
   return { files: createFiles(folder, path, name, made), ...hold(checkpoint) };
 }
