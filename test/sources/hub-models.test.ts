@@ -164,7 +164,7 @@ describe("tureen", () => {
       expect(same).toEqual([plain, plain, plain]);
     }
     const listed = await tureen("cache", "ls");
-    expect(listed.stdout).toMatch(/kitchen\/base .* packed .* 965 kB/);
+    expect(listed.stdout).toMatch(/kitchen\/base .* packed .* 806 kB/);
     const { repos } = JSON.parse((await tureen("cache", "ls", "--json")).stdout);
     expect(repos[0].packedBytes).toBeGreaterThan(500_000);
     await tureen("cache", "rm", "kitchen/base");
