@@ -1,8 +1,9 @@
-// Compiles assembly/ once per target of asconfig.json and writes each binary, base64, into a module of its own
+// Compiles assembly/ once per target of asconfig.json and writes each binary, deflated and in base64, into a module of its own
 // (src/backend/wasm/generated/<target>.ts), so that the package needs no file access or bundler plugin to load it. Writes the
 // script of a thread as text beside them, for programs in one file (thread-pool.ts).
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { deflateRawSync } from "node:zlib";
 import asc from "assemblyscript/asc";
 
 const root = new URL("..", import.meta.url);
@@ -50,7 +51,7 @@ for (const target of Object.keys(targets)) {
   const sha256 = createHash("sha256").update(bytes).digest("hex");
   await writeFile(
     output,
-    `// Made by scripts/build-wasm.mjs from assembly/; sha256 ${sha256}.\nexport const wasm: string =\n  "${bytes.toString("base64")}";\n`,
+    `// Made by scripts/build-wasm.mjs from assembly/; sha256 ${sha256}.\nexport const wasm: string =\n  "${deflateRawSync(bytes, { level: 9 }).toString("base64")}";\n`,
   );
   console.error(`${target}: ${bytes.length} bytes`);
 }

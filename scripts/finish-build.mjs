@@ -3,6 +3,7 @@
 // library with its dependencies, for pages without a bundler (dist/browser/).
 import { chmod, copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { inflateRawSync } from "node:zlib";
 import { build } from "vite";
 
 const root = new URL("..", import.meta.url);
@@ -20,7 +21,7 @@ for (const file of await readdir(generated)) {
   const { wasm } = await import(new URL(file, generated).href);
   if (wasm === undefined) continue;
   const name = file.replace(/\.js$/, ".wasm");
-  await writeFile(new URL(`wasm/${name}`, dist), Buffer.from(wasm, "base64"));
+  await writeFile(new URL(`wasm/${name}`, dist), inflateRawSync(Buffer.from(wasm, "base64")));
 }
 
 const entry = (path) => fileURLToPath(new URL(path, dist));

@@ -10,7 +10,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
  * nor is what only some models need: GGUF, chat templates (10 kB), addresses, folders. */
 const ON_THE_WAY =
   /backend\/wasm\/(create|builds|host-threads)\.js$|backend\/webgpu\/device\.js$|generated\/relaxed-threads\.js$/;
-const BUDGET = 120_000;
+const BUDGET = 105_000;
 
 async function bundle(program: string): Promise<readonly Rolldown.OutputChunk[]> {
   const output = await build({

@@ -81,10 +81,9 @@ export async function compileBuild(
 ): Promise<WebAssembly.Module> {
   const given = modules === undefined ? undefined : nameModules(modules).get(build);
   if (given !== undefined) return given;
-  const { wasm } = await importBuild(build);
-  const binary = atob(wasm);
+  const binary = await inflate((await importBuild(build)).wasm);
   try {
-    return await WebAssembly.compile(Uint8Array.from(binary, (char) => char.charCodeAt(0)));
+    return await WebAssembly.compile(binary);
   } catch (cause) {
     const found = cause instanceof Error ? cause.message : String(cause);
     const hint =
@@ -93,6 +92,13 @@ export async function compileBuild(
     const details = { expected: "leave to compile WebAssembly", found, hint };
     throw new TureenError("BACKEND_UNAVAILABLE", "wasm cannot be compiled", details, { cause });
   }
+}
+
+/** Deflated before it is written in base64, which compresses badly: a third less to download. */
+function inflate(base64: string): Promise<ArrayBuffer> {
+  const deflated = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+  const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  return new Response(stream).arrayBuffer();
 }
 
 function importBuild(build: Build): Promise<{ wasm: string }> {
