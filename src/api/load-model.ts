@@ -44,8 +44,8 @@ export interface LoadModelOptions {
    */
   readonly wasm?: BackendOptions["wasm"];
   /**
-   * How weights are held: `none` as f32 (exactly the file's values), `q8` in about 9 bits each, `q4` in about 5. Default: as the
-   * file holds them. That is f32 for safetensors. A GGUF file may hold each matrix in another type: Q8_0, Q6_K, Q5_* and IQ4_* are
+   * How weights are held: `none` as floats with the file's values (wasm and WebGPU hold F16 and BF16 in the 16 bits they have), `q8`
+   * in about 9 bits each, `q4` in about 5. Default: as the file holds them. That is `none` for safetensors. A GGUF file may hold each matrix in another type: Q8_0, Q6_K, Q5_* and IQ4_* are
    * held as q8, Q4_*, Q3_K and Q2_K as q4; the README says which of these are exact. Adapters are held as the
    * matrix beside them.
    */

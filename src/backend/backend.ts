@@ -16,7 +16,7 @@ import type { Sampling } from "./sampling.ts";
 
 /**
  * How a matrix is held and multiplied.
- * - `f32`: 32-bit floats.
+ * - `f32`: floats. A backend may hold what a file has in 16 bits so, as long as it computes the same.
  * - `q8`: blocks of 32 columns: int8 q in -127..127 and one f32 scale d. w = d q.
  * - `q4`: blocks of 32 columns: 4-bit q in 0..15, one scale d and one minimum m, both bf16. w = d q + m.
  *
