@@ -6,6 +6,8 @@ import { filesIn } from "./directory-listing.ts";
 import { type FileSystem, isMissing } from "./file-system.ts";
 import type { PieceStore } from "./key-store.ts";
 
+const MAX_ATTEMPTS = 10;
+
 /** The folder is made when something is first kept. */
 export function createDiskStore(root: string, fs: FileSystem): PieceStore {
   return {
@@ -36,16 +38,14 @@ export function createDiskStore(root: string, fs: FileSystem): PieceStore {
       };
     },
     async put(key, bytes) {
-      const path = `${root}/${key}`;
-      await fs.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
-      const temporary = `${path}.${Math.random().toString(36).slice(2, 10)}.tmp`;
-      try {
-        const file = await fs.open(temporary, "wx");
-        await file.writeFile(bytes).finally(() => file.close());
-        await fs.rename(temporary, path);
-      } catch (error) {
-        await fs.rm(temporary, { force: true }).catch(() => {});
-        throw error;
+      for (let attempt = 1; ; attempt++) {
+        try {
+          await putFile(fs, `${root}/${key}`, bytes);
+          return;
+        } catch (error) {
+          // Another program may have removed the folder, or what was in it, in between.
+          if (!isMissing(error) || attempt === MAX_ATTEMPTS) throw error;
+        }
       }
     },
     async delete(key) {
@@ -65,4 +65,17 @@ export function createDiskStore(root: string, fs: FileSystem): PieceStore {
         () => undefined, // not every host tells
       ),
   };
+}
+
+async function putFile(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
+  await fs.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+  const temporary = `${path}.${Math.random().toString(36).slice(2, 10)}.tmp`;
+  try {
+    const file = await fs.open(temporary, "wx");
+    await file.writeFile(bytes).finally(() => file.close());
+    await fs.rename(temporary, path);
+  } catch (error) {
+    await fs.rm(temporary, { force: true }).catch(() => {});
+    throw error;
+  }
 }

@@ -344,6 +344,11 @@ async function putOrExplain(store: KeyStore, key: string, bytes: Uint8Array): Pr
 
 /** Chromium may break off a write that the quota does not allow as any other: whether there is room for it tells. */
 async function hasNoRoom(store: KeyStore, nBytes: number): Promise<boolean> {
-  const free = await store.freeBytes?.();
-  return free !== undefined && free < nBytes;
+  for (let look = 0; look < 5; look++) {
+    if (look > 0) await new Promise((resolve) => setTimeout(resolve, 200)); // what it tells may lag behind
+    const free = await store.freeBytes?.();
+    if (free === undefined) return false;
+    if (free < nBytes) return true;
+  }
+  return false;
 }

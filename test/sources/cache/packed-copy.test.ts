@@ -403,3 +403,17 @@ function replace(bytes: Uint8Array, pattern: RegExp, by: string): Uint8Array {
   expect(text).toMatch(pattern);
   return new TextEncoder().encode(text.replace(pattern, by));
 }
+
+test("a folder that another program removes meanwhile is made again", async () => {
+  let removals = 3;
+  const open: typeof nodeFs.open = async (path, flags) => {
+    // between mkdir and open: the last piece in it was deleted, and the empty folder with it
+    if (flags === "wx" && removals-- > 0) rmSync(join(root, "own"), { recursive: true });
+    return nodeFs.open(path, flags);
+  };
+  const store = createDiskStore(join(root, "own"), { ...nodeFs, open });
+  await store.put("packed/copy/0", BYTES);
+  expect(new Uint8Array(await (await store.get("packed/copy/0"))!.arrayBuffer())).toEqual(BYTES);
+  removals = Number.POSITIVE_INFINITY; // it ends in any case
+  await expect(store.put("packed/copy/1", BYTES)).rejects.toThrow("ENOENT");
+});
