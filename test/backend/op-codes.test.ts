@@ -1,4 +1,4 @@
-// Operation codes are written twice, in assembly/run.ts and src/backend/wasm/commands.ts: here they meet.
+// Operation codes are written twice, in assembly/op-codes.ts and src/backend/wasm/commands.ts: here they meet.
 import { expect, test } from "vitest";
 import {
   BUILDS,

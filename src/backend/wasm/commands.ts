@@ -1,7 +1,7 @@
 // A list of commands in wasm memory, as assembly/run.ts reads it: 16 words each; and tables that commands refer to.
 import type { Arena } from "./arena.ts";
 
-/** Operation codes of assembly/run.ts. */
+/** As in assembly/op-codes.ts. */
 export const Op = {
   embed: { f32: 0, q8: 1, q4: 2, f16: 34, bf16: 35 },
   rmsNorm: 3,
