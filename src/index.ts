@@ -16,6 +16,7 @@ export {
   mergeAdapters,
 } from "./api/merge.ts";
 export type { LogitsOptions, Model } from "./api/model.ts";
+export { findSourceKind, type SourceKind, type SourceKindOptions } from "./api/source-kind.ts";
 export type { Prompt } from "./api/text-tools.ts";
 export type { WeightType } from "./backend/backend.ts";
 export type { RopeScaling } from "./backend/rope-frequencies.ts";

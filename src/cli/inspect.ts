@@ -1,10 +1,11 @@
 // tureen inspect: what a folder or soup holds, and what of it is not supported. Reads headers only.
 import { readFile, stat } from "node:fs/promises";
 import { readConfig } from "../api/read-config.ts";
+import { findSourceKind } from "../api/source-kind.ts";
 import { loadTextTools } from "../api/text-tools.ts";
-import { findGguf, openModelFiles } from "../formats/model-files.ts";
+import { openModelFiles } from "../formats/model-files.ts";
 import { parseRecipe, type SoupRecipe } from "../soup/recipe.ts";
-import { openFileSet, readJson } from "../sources/open.ts";
+import { openFileSet } from "../sources/open.ts";
 import type { FileSet } from "../sources/source.ts";
 import type { Command } from "./command.ts";
 import { inspectAdapter } from "./inspect-adapter.ts";
@@ -49,15 +50,8 @@ headers are read.
 async function inspect(path: string, base: string | undefined): Promise<Report> {
   if ((await isFile(path)) && !/\.gguf$/i.test(path)) return inspectSoup(path);
   const files = await openFileSet(path, HEADERS);
-  return (await isAdapter(files)) ? inspectAdapter(path, files, base) : inspectModel(path, files);
-}
-
-async function isAdapter(files: FileSet): Promise<boolean> {
-  if ((await readJson(files, "adapter_config.json")) !== undefined) return true;
-  const gguf = await findGguf(files, "config.json");
-  if (gguf.length === 0) return false;
-  const { isGgufAdapter } = await import("../formats/gguf/adapter.ts");
-  return isGgufAdapter(files, gguf);
+  const isAdapter = (await findSourceKind(files)) === "adapter";
+  return isAdapter ? inspectAdapter(path, files, base) : inspectModel(path, files);
 }
 
 async function isFile(path: string): Promise<boolean> {

@@ -4,6 +4,7 @@
 import type { Generation } from "../api/generation.ts";
 import type { LoadModelOptions } from "../api/load-model.ts";
 import type { MergeAdaptersOptions } from "../api/merge.ts";
+import type { SourceKind, SourceKindOptions } from "../api/source-kind.ts";
 import { TureenError } from "../errors.ts";
 import type { Session } from "../generate/session.ts";
 import { findBuiltin } from "../node-builtin.ts";
@@ -39,6 +40,11 @@ export interface TureenWorker {
    * here; see `transfer`.
    */
   loadModel(source: FileSetInput, options?: LoadModelOptions): Promise<RemoteModel>;
+  /** As the library's `findSourceKind`. */
+  findSourceKind(
+    source: FileSetInput,
+    options?: SourceKindOptions,
+  ): Promise<SourceKind | undefined>;
   /** As the library's `mergeAdapters`. */
   mergeAdapters(options: MergeAdaptersOptions): Promise<MergeReport>;
   /** As the library's `openHubCache`: to list, size and evict. */
@@ -67,6 +73,8 @@ export function createTureenWorker(options: WorkerOptions = {}): TureenWorker {
       const promptly: RemoteModel["generate"] = (...args) => openGeneration(generate(...args));
       return Object.assign(model, { generate: promptly });
     },
+    findSourceKind: (source, look = {}) =>
+      endpoint.call(0, "findSourceKind", [source, look]) as Promise<SourceKind | undefined>,
     mergeAdapters: (merge) => endpoint.call(0, "mergeAdapters", [merge]) as Promise<MergeReport>,
     openHubCache: (cache = {}) =>
       endpoint.call(0, "openHubCache", [cache]) as Promise<HubCache | undefined>,

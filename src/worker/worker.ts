@@ -1,5 +1,5 @@
 // Entry point of the worker that holds the engine: the library's loaders, for the page's end to call.
-import { loadModel, mergeAdapters, openHubCache } from "../index.ts";
+import { findSourceKind, loadModel, mergeAdapters, openHubCache } from "../index.ts";
 import { findBuiltin } from "../node-builtin.ts";
 import { type Channel, Endpoint } from "./endpoint.ts";
 
@@ -26,4 +26,4 @@ const endpoint = new Endpoint(channel, {
   properties: "asked",
   moves: (member) => member === "logits",
 });
-endpoint.expose({ loadModel, mergeAdapters, openHubCache });
+endpoint.expose({ findSourceKind, loadModel, mergeAdapters, openHubCache });

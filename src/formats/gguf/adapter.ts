@@ -57,8 +57,12 @@ function checkKind(metadata: Metadata, file: string): void {
 }
 
 /** Whether a GGUF file says that it is an adapter. */
-export async function isGgufAdapter(folder: FileSet, names: readonly string[]): Promise<boolean> {
-  const opened = await openGgufFiles(folder, names);
+export async function isGgufAdapter(
+  folder: FileSet,
+  names: readonly string[],
+  options?: ReadOptions,
+): Promise<boolean> {
+  const opened = await openGgufFiles(folder, names, { signal: options?.signal });
   const [{ header }] = opened;
   for (const { source } of opened) await source.close();
   return header.metadata.get("general.type") === "adapter";
