@@ -366,6 +366,7 @@ describe("a file is named", () => {
     expectSameBits(await model.logits(IDS), expected);
     const broken: Record<string, Record<string, Uint8Array>> = {
       "one is missing": { "m-00001-of-00002.gguf": first },
+      "the first is missing": { "m-00002-of-00002.gguf": second },
       renamed: { "m.gguf": first },
       "the second one named": { "m-00002-of-00002.gguf": second, "m-00001-of-00002.gguf": second },
       "the same twice": { "m-00001-of-00002.gguf": first, "m-00002-of-00002.gguf": first },

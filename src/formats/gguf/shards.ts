@@ -11,12 +11,19 @@ const MAX_SHARDS = 4096;
 
 /**
  * The file that is meant where several were found: the first of its shards, or the only one.
- * @throws TureenError `OPTION_INVALID` if there are several
+ * @throws TureenError `OPTION_INVALID` if there are several, `SOURCE_NOT_FOUND` if only later shards are there
  */
 export function chooseGguf(files: FileSet, names: readonly string[]): string {
-  if (names.length === 1) return names[0]!;
   const first = names.filter((name) => Number(SHARD.exec(name)?.[2] ?? 1) === 1);
   if (first.length === 1) return first[0]!;
+  if (first.length === 0 && files.named === undefined) {
+    throw new TureenError("SOURCE_NOT_FOUND", "the first of the model's shards is missing", {
+      expected: names[0]!.replace(/-\d{5}(-of-\d{5}\.gguf)$/i, "-00001$1"),
+      found: names.join(", "),
+      where: files.name,
+    });
+  }
+  if (names.length === 1) return names[0]!;
   throw new TureenError("OPTION_INVALID", "the folder holds several GGUF files", {
     expected: "the name of one of them",
     found: names.join(", "),
