@@ -1,4 +1,4 @@
-// out = x / sqrt(mean(x²) + eps) ⊙ weight, per token (arXiv 1910.07467, eq. 4). Split over threads by token.
+// out = x / sqrt(mean(x²) + eps) ⊙ weight, per row (arXiv 1910.07467, eq. 4): a token, or a head of one. Split over threads by row.
 // The sum of squares has four lanes (column mod 4), added as (l0 + l1) + (l2 + l3); the last cols % 4 follow one by one.
 import { split } from "./layout";
 

@@ -1,5 +1,5 @@
 // Backward of rmsnorm.wgsl: with r = 1 / sqrt(mean(x²) + eps) and g = dOut ⊙ weight, dX += r g - x r³ mean(g ⊙ x).
-// dX, dOut, x [n, cols]; weight [cols]. Grid: (n). Bindings: lib/bindings.wgsl; 4: Params.
+// dX, dOut, x [n, norms × cols]; weight [cols]. Grid: (norms, n): 1, or one per head. Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
 override THREADS: u32 = 64u;
 fn load(i: u32) -> f32 { return 0.0; }
@@ -21,9 +21,10 @@ struct Params {
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
 ) {
-  let row = group.x * p.cols;
+  let row = (group.y * groups.x + group.x) * p.cols;
   var squares = 0.0;
   var products = 0.0;
   for (var c = t; c < p.cols; c += THREADS) {

@@ -1,5 +1,6 @@
-// RMSNorm: out = x / sqrt(mean(x²) + eps) ⊙ weight, per row. (arXiv 1910.07467, eq. 4) x, out [n, cols]; weight [cols].
-// Also quantized, where a product of q8 or q4 weights follows. Grid: (n). `out` may be `x`. Bindings: lib/bindings.wgsl; 4: Params.
+// RMSNorm: out = x / sqrt(mean(x²) + eps) ⊙ weight. (arXiv 1910.07467, eq. 4) x, out [n, norms × cols]; weight [cols].
+// Grid: (norms, n): one norm per row, also quantized where a product of q8 or q4 weights follows; or one per head. `out` may be `x`.
+// Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
 override THREADS: u32 = 64u;
 const NONE: u32 = 0xffffffffu;
@@ -27,7 +28,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) t: u32,
 ) {
-  let row = group.x * p.cols;
+  let row = (group.y * groups.x + group.x) * p.cols;
   var squares = 0.0;
   for (var c = t; c < p.cols; c += THREADS) {
     let value = load(p.x + row + c);
@@ -51,6 +52,6 @@ fn main(
         store(p.out + row + c, v[i]);
       }
     }
-    keep_block(&v, p.keep, group.x * blocks + b, groups.x * blocks);
+    keep_block(&v, p.keep, group.y * blocks + b, groups.y * blocks);
   }
 }

@@ -1,4 +1,5 @@
-// What follows the products q, k and v: the rest of their bank (B h), rotary embedding, and storing k and v in the cache.
+// What follows the products q, k and v: the rest of their bank (B h), norms of heads (rmsnorm.wgsl), rotary embedding, and storing k
+// and v in the cache.
 // Up to three inputs x [rows, heads × headDim], in place; element j pairs with j + headDim / 2 (arXiv 2104.09864):
 // (a, b) → (a cos - b sin, b cos + a sin). Cache: lib/cache.wgsl.
 // Grid: (heads of all inputs, rows). Bindings: lib/bindings.wgsl; 4: Params.
@@ -8,6 +9,8 @@ override THREADS: u32 = 64u;
 const NONE: u32 = 0xffffffffu;
 fn load(i: u32) -> f32 { return 0.0; }
 fn store(i: u32, value: f32) {}
+//# include reduce
+fn sum_group(value: f32, t: u32) -> f32 { return value; }
 //# include segment
 struct Segment { first_group: u32, output: u32, rank: u32, h: u32, a: u32, a_plane: u32, b: u32,
   b_plane: u32, bias: u32, m: u32 }
@@ -29,6 +32,7 @@ struct Input {
   first_head: u32, // workgroup where its heads begin
   x: u32,
   cols: u32,
+  norm: u32, // weight of a norm [headDim], where headDim is at most 2 THREADS; or NONE
   turn: u32, // 0: none, 1: forward, 2: backward
   keep: u32, // 0: not in the cache, 1: as keys, 2: as values
 }
@@ -42,6 +46,7 @@ struct Params {
   h: u32,
   h_parts: u32,
   h_stride: u32,
+  eps: f32, // of norms
   input: array<Input, 3>,
   segment: array<Segment>,
 }
@@ -93,6 +98,12 @@ fn main(
       if (segment.bias != NONE && inside) {
         let bias = vec2<f32>(load(segment.bias + first + j), load(segment.bias + first + j + half));
         pair += segment_m(segment, row) * bias;
+      }
+    }
+    if (input.norm != NONE) {
+      let scale = inverseSqrt(sum_group(dot(pair, pair), t) / f32(p.head_dim) + p.eps);
+      if (inside) {
+        pair *= scale * vec2<f32>(load(input.norm + j), load(input.norm + j + half));
       }
     }
     if (inside) {

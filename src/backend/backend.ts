@@ -202,7 +202,10 @@ export interface Backend {
 
   /** out[i] = row ids[i] of the table, dequantized. */
   embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void;
-  /** out = x / sqrt(mean(x²) + eps) ⊙ weight, per row. First n rows. `out` may be `x`. (arXiv 1910.07467, eq. 4) */
+  /**
+   * out = x / sqrt(mean(x²) + eps) ⊙ weight, over every `weight.length` columns by themselves: a row, or each head of it. First n
+   * rows. `out` may be `x`. (arXiv 1910.07467, eq. 4)
+   */
   rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void;
   /** Several products that share their input x (q, k and v; gate and up). First n rows from `row` of x, to rows 0..n-1 of outs. */
   linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row?: number): void;

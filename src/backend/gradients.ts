@@ -47,7 +47,7 @@ export interface Gradients {
 
   /**
    * Of out = x / sqrt(mean(x²) + eps) ⊙ weight: with r = 1 / sqrt(mean(x²) + eps) and g = dOut ⊙ weight,
-   * dX += r · g - x · r³ · mean(g ⊙ x). `dX` is added to (the residual stream). First n rows.
+   * dX += r · g - x · r³ · mean(g ⊙ x), over every `weight.length` columns. `dX` is added to (the residual stream). First n rows.
    */
   rmsNormBackward(
     dX: Tensor,

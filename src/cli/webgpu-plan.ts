@@ -111,7 +111,7 @@ async function loadNothing(
     return backend.loadMatrix(source, type);
   };
   const vector = (n: number) => backend.loadVector("norm", new Float32Array(n));
-  const { vocabSize, hiddenSize } = config;
+  const { vocabSize, hiddenSize, headDim, qkNorm } = config;
   const embedding = await matrix("embedding", vocabSize, hiddenSize);
   const linears = new Map<string, LinearWeights>();
   for (const info of listLinears(config)) {
@@ -130,6 +130,8 @@ async function loadNothing(
       qProj: of("self_attn.q_proj"),
       kProj: of("self_attn.k_proj"),
       vProj: of("self_attn.v_proj"),
+      qNorm: qkNorm ? vector(headDim) : undefined,
+      kNorm: qkNorm ? vector(headDim) : undefined,
       oProj: of("self_attn.o_proj"),
       mlpNorm: vector(hiddenSize),
       gateProj: of("mlp.gate_proj"),

@@ -9,6 +9,7 @@ import type {
   Rope,
   SoupEntry,
   Tensor,
+  Vector,
 } from "../backend/backend.ts";
 import type { Gradients, LinearGradient } from "../backend/gradients.ts";
 import { TureenError } from "../errors.ts";
@@ -44,6 +45,8 @@ const NO_SLOTS: readonly number[] = [];
 interface PassState {
   readonly inputs: readonly Tensor[]; // residual stream before each layer, and after the last [n, hiddenSize]
   readonly attentionNorm: Tensor; // [n, hiddenSize]
+  readonly qProduct: Tensor; // q before its norm, where the model has one; else q itself [n, heads × headDim]
+  readonly kProduct: Tensor; // likewise [n, kvHeads × headDim]
   readonly q: Tensor; // [n, heads × headDim]
   readonly k: Tensor; // [n, kvHeads × headDim]
   readonly v: Tensor; // [n, kvHeads × headDim]
@@ -57,6 +60,8 @@ interface PassState {
   readonly losses: Tensor; // [a few, 1]
   readonly dX: Tensor; // of the residual stream [n, hiddenSize]
   readonly dNorm: Tensor; // of a normed input [n, hiddenSize]
+  readonly dQProduct: Tensor;
+  readonly dKProduct: Tensor;
   readonly dQ: Tensor;
   readonly dK: Tensor;
   readonly dV: Tensor;
@@ -166,17 +171,19 @@ export class BackwardPass {
   #forwardLayer(layer: number, n: number, banks: Banks): void {
     const backend = this.#backend;
     const { rmsNormEps: eps } = this.#config;
-    const { inputs, attentionNorm, q, k, v, attention, middle, mlpNorm, gate, up, product } =
-      this.#state;
+    const { inputs, attentionNorm, qProduct, kProduct, q, k, v, attention } = this.#state;
+    const { middle, mlpNorm, gate, up, product } = this.#state;
     const x = inputs[layer]!;
     const w = this.#weights.layers[layer]!;
 
     backend.rmsNorm(attentionNorm, x, w.attentionNorm, eps, n);
     backend.linear(attentionNorm, n, [
-      output(q, w.qProj, banks),
-      output(k, w.kProj, banks),
+      output(qProduct, w.qProj, banks),
+      output(kProduct, w.kProj, banks),
       output(v, w.vProj, banks),
     ]);
+    if (w.qNorm !== undefined) backend.rmsNorm(q, qProduct, w.qNorm, eps, n);
+    if (w.kNorm !== undefined) backend.rmsNorm(k, kProduct, w.kNorm, eps, n);
     const spans = [{ cache: this.#cache, position: 0, n }];
     backend.rope(q, this.#rope, spans);
     backend.rope(k, this.#rope, spans);
@@ -264,16 +271,25 @@ export class BackwardPass {
     gradients.attentionBackward(dQ, dK, dV, dAttention, state.q, state.k, state.v, headDim, n);
     gradients.ropeBackward(dQ, n, this.#rope, 0);
     gradients.ropeBackward(dK, n, this.#rope, 0);
+    this.#normBackward(state.dQProduct, dQ, state.qProduct, w.qNorm, n);
+    this.#normBackward(state.dKProduct, dK, state.kProduct, w.kNorm, n);
     gradients.linearBackward(dNorm, state.attentionNorm, dM, n, [
-      of(dQ, w.qProj),
-      of(dK, w.kProj),
+      of(state.dQProduct, w.qProj),
+      of(state.dKProduct, w.kProj),
       of(dV, w.vProj),
     ]);
     gradients.rmsNormBackward(dX, dNorm, state.inputs[layer]!, w.attentionNorm, eps, n);
   }
 
+  /** Of the norm of q's or k's heads: overwrites dX. Without a norm dX is dOut. */
+  #normBackward(dX: Tensor, dOut: Tensor, x: Tensor, norm: Vector | undefined, n: number): void {
+    if (norm === undefined) return;
+    this.#gradients.clear(dX, n);
+    this.#gradients.rmsNormBackward(dX, dOut, x, norm, this.#config.rmsNormEps, n);
+  }
+
   #createState(): PassState {
-    const { hiddenSize, heads, kvHeads, headDim, intermediateSize, vocabSize, layers } =
+    const { hiddenSize, heads, kvHeads, headDim, intermediateSize, vocabSize, layers, qkNorm } =
       this.#config;
     const n = this.maxTokens;
     const queries = heads * headDim;
@@ -281,11 +297,15 @@ export class BackwardPass {
     const tensor = (rows: number, cols: number): Tensor =>
       this.#keep(this.#backend.createTensor(rows, cols));
     const rows = Math.min(n, Math.max(MIN_LOGITS_ROWS, Math.floor(LOGITS_NUMBERS / vocabSize)));
+    const [q, k] = [tensor(n, queries), tensor(n, keys)];
+    const [dQ, dK] = [tensor(n, queries), tensor(n, keys)];
     return {
       inputs: Array.from({ length: layers + 1 }, () => tensor(n, hiddenSize)),
       attentionNorm: tensor(n, hiddenSize),
-      q: tensor(n, queries),
-      k: tensor(n, keys),
+      qProduct: qkNorm ? tensor(n, queries) : q,
+      kProduct: qkNorm ? tensor(n, keys) : k,
+      q,
+      k,
       v: tensor(n, keys),
       attention: tensor(n, queries),
       middle: tensor(n, hiddenSize),
@@ -297,8 +317,10 @@ export class BackwardPass {
       losses: tensor(rows, 1),
       dX: tensor(n, hiddenSize),
       dNorm: tensor(n, hiddenSize),
-      dQ: tensor(n, queries),
-      dK: tensor(n, keys),
+      dQProduct: qkNorm ? tensor(n, queries) : dQ,
+      dKProduct: qkNorm ? tensor(n, keys) : dK,
+      dQ,
+      dK,
       dV: tensor(n, keys),
       dAttention: tensor(n, queries),
       dGate: tensor(n, intermediateSize),

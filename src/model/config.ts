@@ -26,6 +26,8 @@ export interface ModelConfig {
   readonly attentionBias: boolean;
   readonly attentionOutputBias: boolean;
   readonly mlpBias: boolean;
+  /** An RMS norm of every head of q and k, before they are rotated (Qwen3). */
+  readonly qkNorm: boolean;
   readonly bosTokenIds: readonly number[];
   readonly eosTokenIds: readonly number[];
 }
@@ -60,7 +62,12 @@ const MAX_HEADS = 4096; // Llama 3.1 405B: 128
 const MAX_HEAD_DIM = 4096; // Gemma: 256
 const MAX_POSITIONS = 67_108_864; // Llama 4 Scout: 10 485 760
 
-const SUPPORTED = "llama (also SmolLM2 and TinyLlama), mistral or qwen2";
+const MODEL_TYPES = ["llama", "mistral", "qwen2", "qwen3"] as const;
+type ModelType = (typeof MODEL_TYPES)[number];
+const SUPPORTED = "llama (also SmolLM2 and TinyLlama), mistral, qwen2 or qwen3";
+
+/** Where Qwen3Config finds no `head_dim`: it does not follow from the hidden size. */
+const QWEN3_HEAD_DIM = 128;
 
 const count = (limit: number) => v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(limit));
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
@@ -101,7 +108,7 @@ type RawConfig = v.InferOutput<typeof configSchema>;
  *
  * Defaults are those of transformers' LlamaConfig: `head_dim` = hidden_size / num_attention_heads, `num_key_value_heads` =
  * num_attention_heads, `rms_norm_eps` 1e-6, `rope_theta` 10000, untied embeddings, no biases. qwen2 always has biases on q, k
- * and v. Token ids of `generationConfig` take precedence, as in transformers' `generate`.
+ * and v; qwen3 has heads of 128 and norms them. Token ids of `generationConfig` take precedence, as in transformers' `generate`.
  *
  * @param json parsed config.json
  * @param generationConfig parsed generation_config.json, if there is one
@@ -129,14 +136,15 @@ export function parseModelConfig(
     const expected = `a divisor of num_attention_heads (${heads})`;
     throw configError("num_key_value_heads does not divide the heads", expected, kvHeads, where);
   }
-  const headDim = raw.head_dim ?? raw.hidden_size / heads;
+  const qwen3 = modelType === "qwen3";
+  const headDim = raw.head_dim ?? (qwen3 ? QWEN3_HEAD_DIM : raw.hidden_size / heads);
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
     const what = `each attention head must have an even number of features`;
     throw configError(what, "an even head_dim (default hidden_size / heads)", headDim, where);
   }
   const { ropeTheta, ropeScaling } = parseRope(raw, raw.max_position_embeddings, where);
-  const qwen2 = modelType === "qwen2";
   const llama = modelType === "llama";
+  const attentionOutputBias = (llama || qwen3) && raw.attention_bias;
   return {
     modelType,
     vocabSize: raw.vocab_size,
@@ -151,9 +159,10 @@ export function parseModelConfig(
     ropeTheta,
     ropeScaling,
     tieWordEmbeddings: raw.tie_word_embeddings,
-    attentionBias: qwen2 || (llama && raw.attention_bias),
-    attentionOutputBias: llama && raw.attention_bias,
+    attentionBias: modelType === "qwen2" || attentionOutputBias,
+    attentionOutputBias,
     mlpBias: llama && raw.mlp_bias,
+    qkNorm: qwen3,
     bosTokenIds: toList(generation.bos_token_id ?? raw.bos_token_id),
     eosTokenIds: toList(generation.eos_token_id ?? raw.eos_token_id),
   };
@@ -187,13 +196,15 @@ export function listLinears(config: ModelConfig): LinearInfo[] {
   return linears;
 }
 
-function checkArchitecture(json: Record<string, unknown>, where: string): string {
-  const modelType = json.model_type;
-  if (typeof modelType !== "string") {
-    throw configError("model_type is missing", SUPPORTED, modelType, where);
+function checkArchitecture(json: Record<string, unknown>, where: string): ModelType {
+  const found = json.model_type;
+  if (typeof found !== "string") {
+    throw configError("model_type is missing", SUPPORTED, found, where);
   }
-  if (modelType !== "llama" && modelType !== "mistral" && modelType !== "qwen2") {
-    throw unsupported(`model_type "${modelType}" is not supported`, SUPPORTED, modelType, where);
+  const modelType = MODEL_TYPES.find((type) => type === found);
+  if (modelType === undefined) {
+    const kind = /moe|mixtral/.test(found) ? ", a mixture of experts," : "";
+    throw unsupported(`model_type "${found}"${kind} is not supported`, SUPPORTED, found, where);
   }
   const quantization = json.quantization_config;
   if (quantization !== undefined && quantization !== null) {
@@ -216,7 +227,7 @@ function checkArchitecture(json: Record<string, unknown>, where: string): string
   return modelType;
 }
 
-function checkOptions(raw: RawConfig, modelType: string, where: string): void {
+function checkOptions(raw: RawConfig, modelType: ModelType, where: string): void {
   if (raw.hidden_act !== "silu" && raw.hidden_act !== "swish") {
     throw unsupported(
       `hidden_act "${raw.hidden_act}" is not supported`,
@@ -239,7 +250,7 @@ function checkOptions(raw: RawConfig, modelType: string, where: string): void {
       where,
     );
   }
-  if (modelType === "qwen2" && raw.use_sliding_window) {
+  if ((modelType === "qwen2" || modelType === "qwen3") && raw.use_sliding_window) {
     throw unsupported(
       "sliding-window attention is not supported",
       "use_sliding_window false",

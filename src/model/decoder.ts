@@ -305,14 +305,16 @@ export class Decoder {
     yield 0;
 
     for (let layer = 0; layer < this.config.layers; layer++) {
-      const { attentionNorm, mlpNorm } = this.#weights.layers[layer]!;
+      const { attentionNorm, qNorm, kNorm, mlpNorm } = this.#weights.layers[layer]!;
       const products = this.#products.layers[layer]!;
 
       // attention norm; q, k and v
       backend.rmsNorm(xNorm, x, attentionNorm, eps, n);
       backend.linear(xNorm, n, products.qkv);
 
-      // rotary positions, cache, attention
+      // norms of heads, where the model has them; rotary positions, cache, attention
+      if (qNorm !== undefined) backend.rmsNorm(q, q, qNorm, eps, n);
+      if (kNorm !== undefined) backend.rmsNorm(k, k, kNorm, eps, n);
       backend.rope(q, rope, spans);
       backend.rope(k, rope, spans);
       backend.writeKv(layer, k, v, spans);

@@ -79,12 +79,15 @@ export class TensorNames {
 }
 
 function expectedTensors(config: ModelConfig): Map<string, readonly number[]> {
-  const { hiddenSize, vocabSize } = config;
+  const { hiddenSize, vocabSize, headDim } = config;
   const expected = new Map<string, readonly number[]>();
   expected.set(EMBEDDING, [vocabSize, hiddenSize]);
   for (let layer = 0; layer < config.layers; layer++) {
     expected.set(`model.layers.${layer}.input_layernorm.weight`, [hiddenSize]);
     expected.set(`model.layers.${layer}.post_attention_layernorm.weight`, [hiddenSize]);
+    if (!config.qkNorm) continue;
+    expected.set(`model.layers.${layer}.self_attn.q_norm.weight`, [headDim]);
+    expected.set(`model.layers.${layer}.self_attn.k_norm.weight`, [headDim]);
   }
   for (const { path, name, rows, cols } of listLinears(config)) {
     if (name !== "lm_head" || !config.tieWordEmbeddings)

@@ -39,6 +39,9 @@ export interface LayerWeights {
   readonly qProj: LinearWeights;
   readonly kProj: LinearWeights;
   readonly vProj: LinearWeights;
+  /** `q_norm` and `k_norm` [headDim], where the model has them */
+  readonly qNorm: Vector | undefined;
+  readonly kNorm: Vector | undefined;
   readonly oProj: LinearWeights;
   /** `post_attention_layernorm` [hiddenSize] */
   readonly mlpNorm: Vector;
@@ -266,6 +269,8 @@ class Loader {
         qProj: linear("self_attn.q_proj"),
         kProj: linear("self_attn.k_proj"),
         vProj: linear("self_attn.v_proj"),
+        qNorm: this.#expectedVector(`${prefix}.self_attn.q_norm.weight`),
+        kNorm: this.#expectedVector(`${prefix}.self_attn.k_norm.weight`),
         oProj: linear("self_attn.o_proj"),
         mlpNorm: this.#vector(`${prefix}.post_attention_layernorm.weight`),
         gateProj: linear("mlp.gate_proj"),
@@ -290,8 +295,7 @@ class Loader {
 
   #linear(info: LinearInfo): LinearWeights {
     const name = linearTensor(info.path, this.#config);
-    const biasName = `${info.path}.bias`;
-    const bias = this.#names.expects(biasName) ? this.#vector(biasName) : undefined;
+    const bias = this.#expectedVector(`${info.path}.bias`);
     const found = this.#names.find(name).name;
     const planned = this.#plan.get(found)!;
     const source = (): MatrixSource => plannedSource(this.#checkpoint, planned);
@@ -305,6 +309,11 @@ class Loader {
 
   #vector(name: string): Vector {
     return this.#vectors.get(this.#names.find(name).name)!;
+  }
+
+  /** `undefined` where the architecture has no such tensor. */
+  #expectedVector(name: string): Vector | undefined {
+    return this.#names.expects(name) ? this.#vector(name) : undefined;
   }
 
   async #loadMatrix(info: PlannedTensor): Promise<void> {

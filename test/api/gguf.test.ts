@@ -82,6 +82,7 @@ describe("weights", () => {
   test.each([
     ["llama with biases", "llama", { ...GGUF_CONFIG, ...biased }],
     ["qwen2", "qwen2", { ...GGUF_CONFIG, modelType: "qwen2", attentionBias: true }],
+    ["qwen3", "qwen3", { ...GGUF_CONFIG, modelType: "qwen3", qkNorm: true, headDim: 32 }],
     ["tied embeddings", "llama", { ...GGUF_CONFIG, tieWordEmbeddings: true }],
   ])("%s: the bits of the same values in safetensors", async (_, architecture, config) => {
     const made = makeGgufModel(mixed, { config, architecture });

@@ -9,6 +9,7 @@ import type {
   Segment,
   SoupEntry,
   Tensor,
+  Vector,
 } from "../../src/backend/backend.ts";
 import type { Capture, Captures } from "../../src/backend/captures.ts";
 import { supportedBuilds } from "../../src/backend/wasm/builds.ts";
@@ -30,6 +31,7 @@ describe.each(supportedBuilds())("build %s", (build) => {
     let weights: Matrix[];
     let x: Tensor;
     let [q, k, v, out]: Tensor[] = [];
+    let norm: Vector;
     let rope: Rope;
     let cache: KvCache;
     let segments: Segment[];
@@ -51,6 +53,7 @@ describe.each(supportedBuilds())("build %s", (build) => {
       weights = await Promise.all([2, 3, 4, 5].map((seed) => matrix(WIDTH, seed)));
       const tensor = (): Tensor => operands.keep(backend.createTensor(4, WIDTH));
       [x, q, k, v, out] = [tensor(), tensor(), tensor(), tensor(), tensor()];
+      norm = operands.keep(backend.loadVector("q_norm", randomValues(HEAD_DIM, 6, 2)));
       const shape = { headDim: HEAD_DIM, length: LENGTH };
       rope = operands.keep(backend.createRope({ ...shape, theta: 100, scaling: undefined }));
       cache = operands.keep(backend.createKvCache({ ...shape, layers: 1, kvHeads: 3 }));
@@ -74,6 +77,7 @@ describe.each(supportedBuilds())("build %s", (build) => {
         { out: k!, weight: wk, bank: [] },
         { out: v!, weight: wv, bank: [entries[2]!] },
       ]);
+      backend.rmsNorm(q!, q!, norm, 1e-6, 1); // its heads
       backend.rope(q!, rope, spans);
       backend.rope(k!, rope, spans);
       backend.writeKv(0, k!, v!, spans);

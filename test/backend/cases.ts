@@ -69,17 +69,19 @@ function embedCase(type: WeightType, cols: number, n: number, dtype?: FloatDType
 
 // ---- rmsNorm: the sum of squares has relative error cols · EPS, halved by the root; about four more roundings.
 
-function rmsNormCase(cols: number, n: number, inPlace: boolean): Case {
-  const values = randomValues(n * cols, cols + n, 4);
+/** @param heads norms per row, of `cols` columns each */
+function rmsNormCase(cols: number, n: number, inPlace: boolean, heads = 1): Case {
+  const values = randomValues(n * heads * cols, cols + n, 4);
   const weight = randomValues(cols, cols + 1, 2);
+  const shape = heads === 1 ? `${cols}` : `${heads} × ${cols}`;
   return {
-    name: `rmsNorm [${n}, ${cols}]${inPlace ? " in place" : ""}`,
+    name: `rmsNorm [${n}, ${shape}]${inPlace ? " in place" : ""}`,
     bound: (expected) => (i) => Math.abs(expected[i]!) * (cols / 2 + 5) * EPS,
     gpuBound: (expected) => (i) => Math.abs(expected[i]!) * (cols / 2 + 9) * EPS,
     run: (backend) =>
       withOperands(backend, async (operands) => {
-        const x = await operands.tensor(values, n, cols);
-        const out = inPlace ? x : await operands.out(n, cols);
+        const x = await operands.tensor(values, n, heads * cols);
+        const out = inPlace ? x : await operands.out(n, heads * cols);
         const vector = operands.keep(backend.loadVector("norm", weight));
         backend.rmsNorm(out, x, vector, 1e-5, n);
         return operands.result(out, n);
@@ -523,6 +525,55 @@ function attentionSpansCase(shape: { heads: number; kvHeads: number; headDim: nu
   };
 }
 
+// ---- what follows q and k where heads are normed, as a decoder records it. After the norm, |a| + |b| of a pair is at most 2 M, M
+// being the largest result, as rotation keeps a² + b²: q and k are off by 2 M (headDim / 2 + 9 + 4) EPS =: d. A score sums headDim
+// products over sqrt(headDim): off by 2 d M sqrt(headDim), and a weight by twice that.
+
+function headNormsCase(
+  { heads, kvHeads, headDim }: { heads: number; kvHeads: number; headDim: number },
+  n: number,
+): Case {
+  const [cols, kvCols] = [heads * headDim, kvHeads * headDim];
+  const weight = randomValues(headDim, 6, 2);
+  const boundOf =
+    (more: number): Bound =>
+    (expected) => {
+      const most = maxAbs(expected.subarray(0, n * (cols + kvCols)));
+      const off = 2 * most * (headDim / 2 + 13) * EPS;
+      const weights = 2 * (2 * (2 * off * most * Math.sqrt(headDim)));
+      const attention = weights + attentionBound(headDim, n, more);
+      return (i) => (i < n * (cols + kvCols) ? off : attention);
+    };
+  return {
+    name: `norms of heads ${heads}/${kvHeads} × ${headDim}, rope and attention, ${n} tokens`,
+    bound: boundOf(8),
+    gpuBound: boundOf(GPU_WEIGHT),
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const shape = { layers: 1, kvHeads, headDim, length: n };
+        const cache = operands.keep(backend.createKvCache(shape));
+        const rope = operands.keep(
+          backend.createRope({ headDim, theta: 10000, scaling: undefined, length: n }),
+        );
+        const norm = operands.keep(backend.loadVector("norm", weight));
+        const q = await operands.tensor(randomValues(n * cols, 1, 4), n, cols);
+        const k = await operands.tensor(randomValues(n * kvCols, 2, 4), n, kvCols);
+        const v = await operands.tensor(randomValues(n * kvCols, 3, 2), n, kvCols);
+        const out = await operands.out(n, cols);
+        const spans = [{ cache, position: 0, n }];
+        backend.rmsNorm(q, q, norm, 1e-6, n);
+        backend.rmsNorm(k, k, norm, 1e-6, n);
+        backend.rope(q, rope, spans);
+        backend.rope(k, rope, spans);
+        backend.writeKv(0, k, v, spans);
+        backend.attention(out, q, 0, spans);
+        const results = [];
+        for (const tensor of [q, k, out]) results.push(...(await operands.result(tensor, n)));
+        return Float32Array.from(results);
+      }),
+  };
+}
+
 // ---- siluMul: e^-z within two ulp (4 EPS), then a sum, a quotient, a product: 8 EPS, plus what underflows.
 
 function siluMulCase(cols: number, n: number, inPlace: boolean): Case {
@@ -557,6 +608,12 @@ export const cases: readonly Case[] = [
   ...WEIGHT_TYPES.flatMap((type) => COLS.map((cols, i) => embedCase(type, cols, TOKENS[i]!))),
   ...(["F16", "BF16"] as const).map((dtype) => embedCase("f32", 33, 3, dtype)),
   ...COLS.map((cols, i) => rmsNormCase(cols, TOKENS[i]!, i % 2 === 1)),
+  ...COLS.map((cols, i) => rmsNormCase(cols, TOKENS[5 - i]!, i % 2 === 0, 2 + i)),
+  // with one KV head k is a head; 130 columns are more than two for each of 64 threads
+  ...[2, 6, 20, 64, 128, 130].flatMap((headDim, i) => [
+    headNormsCase({ heads: 3, kvHeads: 1, headDim }, TOKENS[i]!),
+    headNormsCase({ heads: 4, kvHeads: 2, headDim }, TOKENS[5 - i]!),
+  ]),
   ...WEIGHT_TYPES.flatMap((type) => linearShapes(type).map(linearCase)),
   ...(["F16", "BF16"] as const).flatMap((dtype) => linearHalves(dtype).map(linearCase)),
   ...[2, 6, 8, 20, 32, 64, 80].map((headDim, i) => ropeCase(headDim, 1 + (i % 3), 5, 7 * i)),

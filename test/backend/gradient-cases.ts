@@ -202,10 +202,12 @@ function linearBackwardShapes(type: WeightType): LinearGradientShape[] {
 // ---- rmsNormBackward: worst case of every sum, from the numbers themselves. r errs by (cols / 2 + 3) EPS, r³ by thrice
 // that, mean(g ⊙ x) by (cols + 3) EPS mean|g x|.
 
-export function rmsNormBackwardCase(cols: number, n: number): Case {
-  const x = randomValues(n * cols, cols, 3);
-  const old = randomValues(n * cols, cols + 1);
-  const gradient = randomValues(n * cols, cols + 2);
+/** @param heads norms per row, of `cols` columns each */
+export function rmsNormBackwardCase(cols: number, n: number, heads = 1): Case {
+  const width = heads * cols;
+  const x = randomValues(n * width, cols, 3);
+  const old = randomValues(n * width, cols + 1);
+  const gradient = randomValues(n * width, cols + 2);
   const weight = randomValues(cols, cols + 3, 2);
   const eps = 1e-5;
   const bound: Bound = (expected) => (i) => {
@@ -222,10 +224,11 @@ export function rmsNormBackwardCase(cols: number, n: number): Case {
     const second = Math.abs(x[i]!) * r ** 3 * (products / cols) * (2.5 * cols + 16);
     return (first + second + 2 * Math.abs(old[i]!) + 2 * Math.abs(expected[i]!)) * EPS;
   };
-  return gradientCase(`rmsNormBackward [${n}, ${cols}]`, bound, async (operands, gradients) => {
-    const dX = await operands.tensor(old, n, cols);
-    const dOut = await operands.tensor(gradient, n, cols);
-    const input = await operands.tensor(x, n, cols);
+  const shape = heads === 1 ? `${cols}` : `${heads} × ${cols}`;
+  return gradientCase(`rmsNormBackward [${n}, ${shape}]`, bound, async (operands, gradients) => {
+    const dX = await operands.tensor(old, n, width);
+    const dOut = await operands.tensor(gradient, n, width);
+    const input = await operands.tensor(x, n, width);
     const vector = operands.keep(operands.backend.loadVector("norm", weight));
     gradients.rmsNormBackward(dX, dOut, input, vector, eps, n);
     return [await operands.result(dX, n)];
@@ -376,7 +379,7 @@ export const gradientCases: readonly Case[] = [
   ...(["f32", "q8", "q4"] as const).flatMap((type) =>
     linearBackwardShapes(type).map(linearBackwardCase),
   ),
-  ...COLS.map((cols, i) => rmsNormBackwardCase(cols, TOKENS[i]!)),
+  ...[1, 2, 5].flatMap((h) => COLS.map((cols, i) => rmsNormBackwardCase(cols, TOKENS[i]!, h))),
   rmsNormBackwardCase(128, 33),
   ...[2, 6, 8, 20, 32, 64, 80].map((headDim, i) => ropeBackwardCase(headDim, 1 + (i % 3), 5, i)),
   ropeBackwardCase(64, 9, 17, 0),

@@ -130,12 +130,15 @@ test("linear with a bank, by input and by every m", () =>
     await expectDerivative(await operands.result(dM, 1), m, (values) => loss(x, values));
   }));
 
-test("rmsNorm", () =>
+test.each([
+  { norms: "rows", cols: 9, length: 9 },
+  { norms: "heads", cols: 18, length: 6 },
+])("rmsNorm of $norms", ({ cols, length }) =>
   withOperands(async (operands) => {
-    const [n, cols, eps] = [2, 9, 1e-5];
+    const [n, eps] = [2, 1e-5];
     const x = gridValues(n * cols, 1, 2);
     const c = gridValues(n * cols, 2);
-    const weight = operands.keep(backend.loadVector("norm", gridValues(cols, 3, 2)));
+    const weight = operands.keep(backend.loadVector("norm", gridValues(length, 3, 2)));
     const dX = await operands.tensor(new Float32Array(n * cols), n, cols);
     const dOut = await operands.tensor(c, n, cols);
     gradients.rmsNormBackward(dX, dOut, await operands.tensor(x, n, cols), weight, eps, n);
@@ -144,7 +147,8 @@ test("rmsNorm", () =>
       backend.rmsNorm(out, await operands.tensor(values, n, cols), weight, eps, n);
       return dot(await operands.result(out, n), c);
     });
-  }));
+  }),
+);
 
 test("rope", () =>
   withOperands(async (operands) => {

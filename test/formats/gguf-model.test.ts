@@ -45,6 +45,12 @@ describe("the config", () => {
     expect(await configOf(file)).toEqual(config);
   });
 
+  test("of qwen3: norms of heads, whose size is its own; no other order of rows", async () => {
+    const config = tinyConfig({ modelType: "qwen3", qkNorm: true, headDim: 16 });
+    const { file } = makeGgufModel(() => "F32", { config, architecture: "qwen3" });
+    expect(await configOf(file)).toEqual(config);
+  });
+
   test("of llama with biases everywhere", async () => {
     const changes = { attentionBias: true, attentionOutputBias: true, mlpBias: true };
     const config = tinyConfig(changes);
@@ -149,7 +155,12 @@ describe("refuses", () => {
   const own = (key: string, ...value: GgufValue): Metadata => ({ [`llama.${key}`]: value });
   const cases: Record<string, Uint8Array> = {
     "another architecture": small({}, [], GGUF_CONFIG, "gemma2"),
-    "qwen3, whose heads are normed": small({}, [], GGUF_CONFIG, "qwen3"),
+    "qwen3's mixture of experts": small(
+      { "qwen3moe.expert_count": ["u32", 128] },
+      [],
+      GGUF_CONFIG,
+      "qwen3moe",
+    ),
     "no architecture": makeGguf({}),
     "a mixture of experts": small(own("expert_count", "u32", 8)),
     "a window of attention": small(own("attention.sliding_window", "u32", 16)),

@@ -45,6 +45,7 @@ const CONFIGS: Readonly<Record<string, ModelConfig>> = {
       originalLength: 16,
     },
   }),
+  "norms of heads": tinyConfig({ modelType: "qwen3", qkNorm: true, headDim: 16 }),
   "as many KV heads, linear rope": tinyConfig({
     kvHeads: 4,
     headDim: 20,

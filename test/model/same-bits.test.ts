@@ -2,7 +2,17 @@
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { wasmBackends } from "../support/backends.ts";
-import { blend, loadAdapterFolder, loadModelFolder, readJsonFile } from "../support/models.ts";
+import {
+  blend,
+  buildModel,
+  loadAdapterFolder,
+  loadModelFolder,
+  memoryCheckpoint,
+  NO_BANKS,
+  randomTensors,
+  readJsonFile,
+  tinyConfig,
+} from "../support/models.ts";
 import { expectSameBits } from "../support/values.ts";
 
 const kitchen = fileURLToPath(new URL("../../demo/kitchen", import.meta.url));
@@ -21,7 +31,7 @@ describe("every wasm build and thread count", () => {
       kitchen,
       "adapters/cat_weights.json",
     ).weights;
-    const results: { name: string; ids: number[]; logits: Float32Array }[] = [];
+    const results: Result[] = [];
     for (const { name, create } of available) {
       const backend = await create();
       const model = await loadModelFolder(backend, `${kitchen}/base`, { quantize, chunkSize: 16 });
@@ -34,14 +44,37 @@ describe("every wasm build and thread count", () => {
       results.push({ name, ...(await generate(model, soup)) });
       await backend.dispose();
     }
-    const [first, ...others] = results;
-    expect(first!.logits.some((value) => !Number.isFinite(value))).toBe(false);
-    for (const other of others) {
-      expect(other.ids, `${other.name} against ${first!.name}`).toEqual(first!.ids);
-      expectSameBits(other.logits, first!.logits, `${other.name} against ${first!.name}`);
+    expectAlike(results);
+  });
+
+  test.each(["none", "q8", "q4"] as const)("likewise with norms of heads, %s", async (quantize) => {
+    const shape = { modelType: "qwen3", qkNorm: true, headDim: 32, vocabSize: 768 };
+    const config = tinyConfig({ ...shape, maxPositions: 256 });
+    const checkpoint = memoryCheckpoint(randomTensors(config));
+    const results: Result[] = [];
+    for (const { name, create } of available) {
+      const backend = await create();
+      const model = await buildModel(backend, config, checkpoint, { quantize, chunkSize: 16 });
+      results.push({ name, ...(await generate(model, NO_BANKS)) });
+      await backend.dispose();
     }
+    expectAlike(results);
   });
 });
+
+interface Result {
+  readonly name: string;
+  readonly ids: number[];
+  readonly logits: Float32Array;
+}
+
+function expectAlike([first, ...others]: readonly Result[]): void {
+  expect(first!.logits.some((value) => !Number.isFinite(value))).toBe(false);
+  for (const other of others) {
+    expect(other.ids, `${other.name} against ${first!.name}`).toEqual(first!.ids);
+    expectSameBits(other.logits, first!.logits, `${other.name} against ${first!.name}`);
+  }
+}
 
 /** A prefill of more than one chunk with all its logits, then greedy steps with theirs. */
 async function generate(

@@ -32,6 +32,7 @@ const NAMES: readonly (readonly [hub: RegExp, gguf: string])[] = [
   [/^model\.layers\.(\d+)\.post_attention_layernorm/, "blk.$1.ffn_norm"],
   [/^model\.layers\.(\d+)\.self_attn\.([qkv])_proj/, "blk.$1.attn_$2"],
   [/^model\.layers\.(\d+)\.self_attn\.o_proj/, "blk.$1.attn_output"],
+  [/^model\.layers\.(\d+)\.self_attn\.([qk])_norm/, "blk.$1.attn_$2_norm"],
   [/^model\.layers\.(\d+)\.mlp\.(gate|up|down)_proj/, "blk.$1.ffn_$2"],
 ];
 

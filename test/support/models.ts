@@ -197,6 +197,7 @@ export function tinyConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
     attentionBias: false,
     attentionOutputBias: false,
     mlpBias: false,
+    qkNorm: false,
     bosTokenIds: [1],
     eosTokenIds: [2],
     ...changes,
@@ -217,6 +218,9 @@ export function randomTensors(config: ModelConfig): Map<string, GoldenTensor> {
   for (let layer = 0; layer < config.layers; layer++) {
     add(`model.layers.${layer}.input_layernorm.weight`, [config.hiddenSize], 0.3, 1);
     add(`model.layers.${layer}.post_attention_layernorm.weight`, [config.hiddenSize], 0.3, 1);
+    if (!config.qkNorm) continue;
+    add(`model.layers.${layer}.self_attn.q_norm.weight`, [config.headDim], 0.8, 1.5);
+    add(`model.layers.${layer}.self_attn.k_norm.weight`, [config.headDim], 0.8, 1.5);
   }
   for (const { path, name, rows, cols } of listLinears(config)) {
     const scale = 1.5 / Math.sqrt(cols);

@@ -49,6 +49,31 @@ const qwen2 = {
   vocab_size: 151936,
 };
 
+const qwen3 = {
+  architectures: ["Qwen3ForCausalLM"],
+  attention_bias: false,
+  attention_dropout: 0,
+  bos_token_id: 151643,
+  eos_token_id: 151645,
+  head_dim: 128,
+  hidden_act: "silu",
+  hidden_size: 1024,
+  intermediate_size: 3072,
+  max_position_embeddings: 40960,
+  max_window_layers: 28,
+  model_type: "qwen3",
+  num_attention_heads: 16,
+  num_hidden_layers: 28,
+  num_key_value_heads: 8,
+  rms_norm_eps: 1e-6,
+  rope_scaling: null,
+  rope_theta: 1000000,
+  sliding_window: null,
+  tie_word_embeddings: true,
+  use_sliding_window: false,
+  vocab_size: 151936,
+};
+
 const parse = (json: unknown, generation?: unknown): ModelConfig =>
   parseModelConfig(json, generation, "config.json");
 
@@ -71,6 +96,7 @@ describe("parseModelConfig", () => {
       attentionBias: false,
       attentionOutputBias: false,
       mlpBias: false,
+      qkNorm: false,
       bosTokenIds: [0],
       eosTokenIds: [0],
     });
@@ -150,6 +176,25 @@ describe("parseModelConfig", () => {
     });
   });
 
+  it("reads qwen3: heads of a size of their own, with norms and without biases", () => {
+    const config = parse(qwen3);
+    expect(config).toMatchObject({
+      modelType: "qwen3",
+      headDim: 128,
+      ropeTheta: 1000000,
+      attentionBias: false,
+      attentionOutputBias: false,
+      mlpBias: false,
+      qkNorm: true,
+    });
+    expect(listLinears(config)[0]).toMatchObject({ rows: 2048, cols: 1024 });
+    expect(listLinears(config)[3]).toMatchObject({ rows: 1024, cols: 2048 });
+    const { head_dim: _, ...rest } = qwen3;
+    expect(parse(rest).headDim).toBe(128); // Qwen3Config's default, not 1024 / 16
+    const biased = { attentionBias: true, attentionOutputBias: true };
+    expect(parse({ ...qwen3, attention_bias: true })).toMatchObject(biased);
+  });
+
   it("takes token ids as number or list, generation_config.json first", () => {
     expect(parse({ ...smolLm2, eos_token_id: [2, 3] }).eosTokenIds).toEqual([2, 3]);
     const generation = { eos_token_id: [128001, 128008], temperature: 0.6 };
@@ -170,12 +215,20 @@ describe("parseModelConfig refuses", () => {
   const cases: [name: string, json: unknown, code: string, text: RegExp][] = [
     ["no object", [1], "MODEL_CONFIG_INVALID", /must hold an object.*found \[1\] \(config\.json\)/],
     ["no model_type", { ...smolLm2, model_type: undefined }, "MODEL_CONFIG_INVALID", /model_type/],
-    ...["qwen3", "gemma3_text", "phi3", "mixtral", "llava"].map(
+    ...["qwen3_next", "gemma3_text", "phi3", "llava"].map(
       (model_type): [string, unknown, string, RegExp] => [
         model_type,
         { ...smolLm2, model_type },
         "MODEL_UNSUPPORTED",
-        new RegExp(`model_type "${model_type}" is not supported: expected llama.*mistral or qwen2`),
+        new RegExp(`model_type "${model_type}" is not supported: expected llama.*qwen2 or qwen3`),
+      ],
+    ),
+    ...["qwen3_moe", "qwen2_moe", "mixtral"].map(
+      (model_type): [string, unknown, string, RegExp] => [
+        model_type,
+        { ...qwen3, model_type },
+        "MODEL_UNSUPPORTED",
+        new RegExp(`model_type "${model_type}", a mixture of experts, is not supported: expected`),
       ],
     ),
     ...["yarn", "dynamic", "longrope"].map((rope_type): [string, unknown, string, RegExp] => [
@@ -214,6 +267,18 @@ describe("parseModelConfig refuses", () => {
       { ...qwen2, use_sliding_window: true },
       "MODEL_UNSUPPORTED",
       /use_sliding_window false/,
+    ],
+    [
+      "a qwen3 window",
+      { ...qwen3, use_sliding_window: true, sliding_window: 4096 },
+      "MODEL_UNSUPPORTED",
+      /use_sliding_window false/,
+    ],
+    [
+      "sliding layers of qwen3",
+      { ...qwen3, layer_types: ["full_attention", "sliding_attention"] },
+      "MODEL_UNSUPPORTED",
+      /layer type "sliding_attention"/,
     ],
     [
       "sliding layers",

@@ -158,17 +158,15 @@ class ReferenceBackend implements Backend {
     const { data, cols } = this.#ownRows("rmsNorm", "x", x, n);
     const { data: scale, length } = this.#own(weight, ReferenceVector);
     check(
-      to.cols === cols && length === cols,
+      to.cols === cols && cols % length === 0,
       `rmsNorm: x ${cols}, out ${to.cols}, weight ${length}`,
     );
     checkRows("rmsNorm", "out", to, n);
-    for (let i = 0; i < n; i++) {
+    for (let start = 0; start < n * cols; start += length) {
       let squares = 0;
-      for (let c = 0; c < cols; c++) squares += data[i * cols + c]! ** 2;
-      const norm = 1 / Math.sqrt(squares / cols + eps);
-      for (let c = 0; c < cols; c++) {
-        to.data[i * cols + c] = data[i * cols + c]! * norm * scale[c]!;
-      }
+      for (let c = 0; c < length; c++) squares += data[start + c]! ** 2;
+      const norm = 1 / Math.sqrt(squares / length + eps);
+      for (let c = 0; c < length; c++) to.data[start + c] = data[start + c]! * norm * scale[c]!;
     }
   }
 

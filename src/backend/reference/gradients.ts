@@ -116,11 +116,11 @@ class ReferenceGradients implements Gradients {
     const to = this.#rows("rmsNormBackward", "dX", dX, n);
     const { data: scale, length } = this.#own(weight, ReferenceVector);
     check(
-      from.cols === cols && to.cols === cols && length === cols,
+      from.cols === cols && to.cols === cols && cols % length === 0,
       `rmsNormBackward: x ${cols}, dOut ${from.cols}, dX ${to.cols}, weight ${length}`,
     );
-    for (let start = 0; start < n * cols; start += cols) {
-      const end = start + cols;
+    for (let start = 0; start < n * cols; start += length) {
+      const end = start + length;
       rmsNormBackward(
         to.data.subarray(start, end),
         from.data.subarray(start, end),

@@ -7,6 +7,12 @@ export function requireRoom(tensor: Tensor, n: number, cols: number): void {
   }
 }
 
+/** How many norms a row takes whose weight has `length` columns: one, or one per head. */
+export function requireNorms(cols: number, length: number): number {
+  if (!Number.isInteger(cols / length)) throw new Error(`${cols} columns, norms of ${length}`);
+  return cols / length;
+}
+
 export function requirePositions(cache: KvCache, layer: number, position: number, n: number): void {
   if (layer < 0 || layer >= cache.layers) throw new Error(`layer ${layer} of ${cache.layers}`);
   if (position < 0 || position + n > cache.length) {

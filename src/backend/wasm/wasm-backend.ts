@@ -28,7 +28,7 @@ import { Arena } from "./arena.ts";
 import { AttentionRecorder } from "./attention-recorder.ts";
 import type { Build } from "./builds.ts";
 import { CaptureRecorder } from "./capture-recorder.ts";
-import { requirePositions, requireRoom, requireRows } from "./checks.ts";
+import { requireNorms, requirePositions, requireRoom, requireRows } from "./checks.ts";
 import { CommandList, Op } from "./commands.ts";
 import { HandleRegistry, ownedOffsets, type WasmMatrix, type WasmVector } from "./handles.ts";
 import { CONTROL_BYTES, type Kernels } from "./kernels.ts";
@@ -253,10 +253,11 @@ export class WasmBackend implements Backend {
 
   rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
     this.#check();
-    requireRoom(out, n, weight.length);
-    requireRoom(x, n, weight.length);
+    requireRoom(out, n, x.cols);
+    requireRoom(x, n, x.cols);
     const { get } = this.#addresses();
-    this.#commands.push(Op.rmsNorm, get(out), get(x), get(weight), n, weight.length);
+    const rows = n * requireNorms(x.cols, weight.length);
+    this.#commands.push(Op.rmsNorm, get(out), get(x), get(weight), rows, weight.length);
     this.#commands.float(5, eps);
   }
 

@@ -2,7 +2,7 @@
 // assembly/linear-backward.ts, attention-backward.ts and backward.ts.
 import type { Rope, Tensor, Vector } from "../backend.ts";
 import type { Gradients, LinearGradient } from "../gradients.ts";
-import { requireBeside, requireRoom } from "./checks.ts";
+import { requireBeside, requireNorms, requireRoom } from "./checks.ts";
 import { Mode, Op } from "./commands.ts";
 import type { WasmMatrix, WasmSegment } from "./handles.ts";
 import type { Storage } from "./layout.ts";
@@ -145,10 +145,11 @@ export class WasmGradients implements Gradients {
     n: number,
   ): void {
     const { commands } = this.#recorder;
-    for (const tensor of [dX, dOut, x]) requireRoom(tensor, n, weight.length);
+    for (const tensor of [dX, dOut, x]) requireRoom(tensor, n, x.cols);
     const [to, from] = [this.#at(dX), this.#at(dOut)];
     const [input, scale] = [this.#at(x), this.#at(weight)];
-    commands.push(Op.rmsNormBackward, to, from, input, scale, n, weight.length);
+    const rows = n * requireNorms(x.cols, weight.length);
+    commands.push(Op.rmsNormBackward, to, from, input, scale, rows, weight.length);
     commands.float(6, eps);
   }
 

@@ -2,7 +2,7 @@
 // not rounded, as the contract has it; so a segment's A and B can be read by the shaders of base weights.
 import type { Rope, Tensor, Vector } from "../backend.ts";
 import type { Gradients, LinearGradient } from "../gradients.ts";
-import { requireBeside, requireRoom } from "../wasm/checks.ts";
+import { requireBeside, requireNorms, requireRoom } from "../wasm/checks.ts";
 import { specializeWeights } from "./compose.ts";
 import type { Core } from "./core.ts";
 import { NONE } from "./dispatch-list.ts";
@@ -137,10 +137,11 @@ export class GpuGradients implements Gradients {
     eps: number,
     n: number,
   ): void {
-    const [to, from, input] = [dX, dOut, x].map((tensor) => this.#rows(tensor, n, weight.length));
+    const [to, from, input] = [dX, dOut, x].map((tensor) => this.#rows(tensor, n, x.cols));
     const scale = this.#core.handles.get(weight);
     const params = [to!.at, from!.at, input!.at, scale.at, weight.length, { f32: eps }];
-    this.#push({ shader: "rmsnorm-backward", groups: [n, 1, 1], params });
+    const groups = [requireNorms(x.cols, weight.length), n, 1] as const;
+    this.#push({ shader: "rmsnorm-backward", groups, params });
   }
 
   ropeBackward(dX: Tensor, n: number, rope: Rope, position: number): void {

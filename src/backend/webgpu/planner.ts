@@ -1,6 +1,6 @@
 // Recorded operations become dispatches. In decoding (one row), neighbours are fused: a norm into the product that reads it; the
-// rest of a product's bank with rotary embedding and the cache, or with the gated activation; and what a product needs of its
-// input (quantization, A x) into the pass that makes the input. Every fused dispatch also writes what the separate
+// rest of a product's bank with norms of heads, rotary embedding and the cache, or with the gated activation; and what a product
+// needs of its input (quantization, A x) into the pass that makes the input. Every fused dispatch also writes what the separate
 // operations would have written, so nothing that can be seen changes.
 
 import { specializeWeights } from "./compose.ts";
@@ -23,7 +23,14 @@ import {
 } from "./linear-planner.ts";
 import type { EmbedOp, LinearOp, Operation, PlainOp, RmsNormOp, SiluMulOp } from "./operations.ts";
 import type { Scratch } from "./scratch.ts";
-import { type Ahead, matchTurn, rowsOf, SequencePlanner } from "./sequence-planner.ts";
+import {
+  type Ahead,
+  isOfHeads,
+  matchTurn,
+  rowsOf,
+  SequencePlanner,
+  type Turn,
+} from "./sequence-planner.ts";
 
 /** Columns of a thread of silu-mul.wgsl. */
 const SILU_COLUMNS = 4;
@@ -61,22 +68,22 @@ export class Planner {
         this.#embed(op);
         return 1;
       case "rmsNorm": {
+        const turn = matchTurn(ops, i, this.#threads);
+        if (turn !== undefined) return this.#turn(turn);
         const next = ops[i + 1];
         if (next?.kind === "linear" && canNorm(op, next)) {
           return 1 + this.#product(ops, i + 1, op);
         }
-        const reader = op.n > 1 ? nextProduct(ops, i, op.out, op.n) : undefined;
+        const hasReader = op.n > 1 && !isOfHeads(op);
+        const reader = hasReader ? nextProduct(ops, i, op.out, op.n) : undefined;
         this.#rmsNorm(op, reader && this.#prepare(reader, 1));
         return 1;
       }
       case "linear":
         return this.#product(ops, i, undefined);
       case "rope":
-      case "writeKv": {
-        const turn = matchTurn(ops, i);
-        this.#sequences.turn(turn, [], NO_H);
-        return turn.count;
-      }
+      case "writeKv":
+        return this.#turn(matchTurn(ops, i, this.#threads)!);
       case "attention":
         this.#sequences.attention(op, nextProduct(ops, i, op.out, rowsOf(op.spans)));
         return 1;
@@ -91,6 +98,11 @@ export class Planner {
     }
   }
 
+  #turn(turn: Turn): number {
+    this.#sequences.turn(turn, [], NO_H);
+    return turn.count;
+  }
+
   #product(ops: readonly Operation[], i: number, norm: RmsNormOp | undefined): number {
     const op = ops[i] as LinearOp;
     const ahead = this.#ahead;
@@ -102,8 +114,8 @@ export class Planner {
     const hasBank = op.outputs.some(({ bank }) => bank.length > 0);
     if (op.n === 1 && hasBank) {
       const follower = ops[i + 1];
-      if (follower?.kind === "rope" || follower?.kind === "writeKv") {
-        const turn = matchTurn(ops, i + 1);
+      const turn = matchTurn(ops, i + 1, this.#threads);
+      if (turn !== undefined) {
         const tensors = turn.inputs.map(({ x }) => x);
         if (rowsOf(turn.spans) === 1 && coversBank(op, tensors) && turn.headDim % 2 === 0) {
           const placed = placeSegments(this.#list, op.outputs);
@@ -155,10 +167,10 @@ export class Planner {
   }
 
   #rmsNorm({ out, x, weight, eps, n }: RmsNormOp, ahead: Ahead | undefined): void {
-    this.#list.begin(out.at, x.at, weight.at, x.cols);
+    this.#list.begin(out.at, x.at, weight.at, weight.length);
     this.#list.float(eps);
     this.#list.words(ahead?.prepared.x ?? NONE);
-    this.#list.end("rmsnorm", [n, 1, 1]);
+    this.#list.end("rmsnorm", [x.cols / weight.length, n, 1]);
   }
 
   /** @param segments of gate (output 0) and up (output 1), whose h is at `h` */
@@ -211,6 +223,7 @@ function canNorm(norm: RmsNormOp, next: LinearOp): boolean {
     next.n === norm.n &&
     next.n <= MATVEC_ROWS &&
     norm.x !== norm.out &&
+    !isOfHeads(norm) &&
     next.outputs.every(({ out }) => out !== norm.x && out !== norm.out)
   );
 }

@@ -1,6 +1,12 @@
 // Records operations: checks operands, resolves handles, captures arguments.
 import type { BankEntry, LinearOutput, Matrix, Rope, Span, Tensor, Vector } from "../backend.ts";
-import { requireBeside, requirePositions, requireRoom, requireRows } from "../wasm/checks.ts";
+import {
+  requireBeside,
+  requireNorms,
+  requirePositions,
+  requireRoom,
+  requireRows,
+} from "../wasm/checks.ts";
 import type { Core } from "./core.ts";
 import type { GpuMatrix } from "./handles.ts";
 import type { ActiveSegment, GpuSpan, LinearProduct } from "./operations.ts";
@@ -29,8 +35,9 @@ export class Recorder {
 
   rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
     this.#core.check();
-    requireRoom(out, n, weight.length);
-    requireRoom(x, n, weight.length);
+    requireRoom(out, n, x.cols);
+    requireRoom(x, n, x.cols);
+    requireNorms(x.cols, weight.length);
     const handles = this.#core.handles;
     const op = { out: handles.get(out), x: handles.get(x), weight: handles.get(weight), eps, n };
     if (n > 0) this.#core.push({ kind: "rmsNorm", ...op });

@@ -14,14 +14,14 @@ import {
   storageOf,
   writeSegment,
 } from "./linear-planner.ts";
-import type { AttentionOp, GpuSpan, LinearOp, Operation, RopeOp, WriteKvOp } from "./operations.ts";
+import type { AttentionOp, GpuSpan, LinearOp, Operation, RmsNormOp } from "./operations.ts";
 import { cacheShaders } from "./pipelines.ts";
 import type { Scratch } from "./scratch.ts";
 
 /** Rows (token × head) of one workgroup of attention.wgsl. */
 const ATTENTION_ROWS = 8;
 const ROPE_INPUTS = 3;
-const ROPE_INPUT_WORDS = 5;
+const ROPE_INPUT_WORDS = 6;
 /** Workgroups that keep a GPU busy in attention; more stretches than these only add partial results. */
 const BUSY = 256;
 const MOST_SPLITS = 32;
@@ -30,11 +30,12 @@ const KEEP = { keys: 1, values: 2 } as const;
 /** One input of rope.wgsl. */
 interface Turned {
   readonly x: GpuTensor;
+  norm: RmsNormOp | undefined;
   turn: 0 | 1 | 2;
   store: "keys" | "values" | undefined;
 }
 
-/** Consecutive `rope` and `writeKv` operations that one dispatch can do. */
+/** Consecutive norms of heads, `rope` and `writeKv` operations that one dispatch can do. */
 export interface Turn {
   readonly inputs: readonly Turned[];
   readonly rope: GpuRope | undefined;
@@ -84,9 +85,11 @@ export class SequencePlanner {
       const address = list.list(Uint32Array.from(rows.flat()));
       list.begin(inputs.length, segments.length, headDim, rope?.at ?? 0, address);
       list.words(h.at, h.parts, h.stride);
+      list.float(inputs.find(({ norm }) => norm !== undefined)?.norm?.eps ?? 0);
       let heads = 0;
-      for (const { x, turn: way, store } of inputs) {
-        list.words(heads, x.at, x.cols, way, store === undefined ? 0 : KEEP[store]);
+      for (const { x, norm, turn: way, store } of inputs) {
+        list.words(heads, x.at, x.cols, norm?.weight.at ?? NONE, way);
+        list.words(store === undefined ? 0 : KEEP[store]);
         heads += x.cols / headDim;
       }
       list.pad(inputs.length, ROPE_INPUTS, ROPE_INPUT_WORDS);
@@ -176,8 +179,44 @@ function placeOf({ places, length }: GpuKvCache, layer: number): [number, number
   return [(places[layer]?.offset ?? 0) / 4, length];
 }
 
-export function matchTurn(ops: readonly Operation[], i: number): Turn {
-  const first = ops[i] as RopeOp | WriteKvOp;
+/**
+ * What one dispatch can do from operation `i` on; `undefined` if there is nothing.
+ * @param threads of a workgroup
+ */
+export function matchTurn(ops: readonly Operation[], i: number, threads: number): Turn | undefined {
+  const norms = normsInPlace(ops, i);
+  const turn = matchRotation(ops, i + norms.length);
+  if (turn === undefined || norms.length === 0) return turn;
+  // a norm's head is one sweep of the threads, and all that is normed must be turned or kept
+  const { inputs, spans, headDim, count } = turn;
+  if (headDim % 2 !== 0 || headDim > 2 * threads) return undefined;
+  for (const norm of norms) {
+    const found = inputs.filter(({ x }) => x === norm.x);
+    const fits = norm.weight.length === headDim && norm.n === rowsOf(spans);
+    if (!fits || found.length !== 1 || norm.eps !== norms[0]!.eps) return undefined;
+    found[0]!.norm = norm;
+  }
+  return { ...turn, count: count + norms.length };
+}
+
+/** Norms in place, of one tensor each. */
+function normsInPlace(ops: readonly Operation[], i: number): RmsNormOp[] {
+  const norms: RmsNormOp[] = [];
+  for (let op = ops[i]; op?.kind === "rmsNorm" && op.out === op.x; op = ops[i + norms.length]) {
+    if (norms.some(({ x }) => x === op.x)) break;
+    norms.push(op);
+  }
+  return norms;
+}
+
+/** Whether it norms parts of rows. */
+export function isOfHeads({ x, weight }: RmsNormOp): boolean {
+  return weight.length < x.cols;
+}
+
+function matchRotation(ops: readonly Operation[], i: number): Turn | undefined {
+  const first = ops[i];
+  if (first?.kind !== "rope" && first?.kind !== "writeKv") return undefined;
   const { spans } = first;
   const inputs: Turned[] = [];
   let rope: GpuRope | undefined;
@@ -189,7 +228,7 @@ export function matchTurn(ops: readonly Operation[], i: number): Turn {
     if (rope !== undefined && op.rope !== rope) break;
     if (inputs.some(({ x }) => x === op.x)) break;
     rope = op.rope;
-    inputs.push({ x: op.x, turn: op.backward ? 2 : 1, store: undefined });
+    inputs.push({ x: op.x, norm: undefined, turn: op.backward ? 2 : 1, store: undefined });
   }
   let headDim = rope?.headDim;
   const op = ops[at];
@@ -198,7 +237,7 @@ export function matchTurn(ops: readonly Operation[], i: number): Turn {
     const fresh = [op.k, op.v].filter((x) => !inputs.some((input) => input.x === x));
     const fits = inputs.length + fresh.length <= ROPE_INPUTS && op.k !== op.v;
     if (fits && (headDim === undefined || headDim === cacheDim)) {
-      for (const x of fresh) inputs.push({ x, turn: 0, store: undefined });
+      for (const x of fresh) inputs.push({ x, norm: undefined, turn: 0, store: undefined });
       inputs.find(({ x }) => x === op.k)!.store = "keys";
       inputs.find(({ x }) => x === op.v)!.store = "values";
       layer = op.layer;
@@ -206,7 +245,8 @@ export function matchTurn(ops: readonly Operation[], i: number): Turn {
       at++;
     } else if (inputs.length === 0) {
       // keys and values from one tensor: two inputs that read the same numbers
-      inputs.push({ x: op.k, turn: 0, store: "keys" }, { x: op.v, turn: 0, store: "values" });
+      const input = { norm: undefined, turn: 0 } as const;
+      inputs.push({ ...input, x: op.k, store: "keys" }, { ...input, x: op.v, store: "values" });
       layer = op.layer;
       headDim = cacheDim;
       at++;

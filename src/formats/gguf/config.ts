@@ -24,6 +24,7 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   llama: "LlamaForCausalLM",
   mistral: "MistralForCausalLM",
   qwen2: "Qwen2ForCausalLM",
+  qwen3: "Qwen3ForCausalLM",
 };
 
 /**
@@ -68,7 +69,7 @@ export function toConfigJson(
     tie_word_embeddings: !tensors.has("output.weight"),
     attention_bias: hasBias("attn_q"),
     mlp_bias: hasBias("ffn_gate"),
-    // of these, qwen2 would take a default
+    // of these, qwen2 and qwen3 would take a default
     ...(modelType === "mistral" ? { sliding_window: window } : { use_sliding_window: false }),
     torch_dtype: "float32",
   };
