@@ -307,8 +307,10 @@ function fold_partial(sum: usize, part: usize, valueDim: i32): void {
     return;
   }
   const peak = max(load<f32>(sum), load<f32>(part));
-  const old = exp_f32x4(f32x4.splat(load<f32>(sum) - peak));
-  const other = exp_f32x4(f32x4.splat(load<f32>(part) - peak));
+  const peaks = f32x4.replace_lane(f32x4.splat(load<f32>(sum)), 1, load<f32>(part));
+  const factors = exp_f32x4(f32x4.sub(peaks, f32x4.splat(peak)));
+  const old = v128.shuffle<i32>(factors, factors, 0, 0, 0, 0);
+  const other = v128.shuffle<i32>(factors, factors, 1, 1, 1, 1);
   store<f32>(sum, peak);
   const total =
     load<f32>(sum, 4) * f32x4.extract_lane(old, 0) + weight * f32x4.extract_lane(other, 0);

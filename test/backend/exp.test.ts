@@ -25,15 +25,23 @@ test("relative error below 1.2e-7 from -87.3 to 88.3", async () => {
 
 test("0 below, infinity above", async () => {
   const values = Float32Array.of(
-    -87.4,
+    -87.7,
     -1e30,
     Number.NEGATIVE_INFINITY,
     0,
-    88.4,
+    88.38,
     1e30,
     Infinity,
     1,
   );
   const [a, b, c, one, d, e, f] = await exp(values);
   expect([a, b, c, one, d, e, f]).toEqual([0, 0, 0, 1, Infinity, Infinity, Infinity]);
+});
+
+test("subnormal in between, and NaN of NaN", async () => {
+  const x = Math.fround(-87.6);
+  const [small, nan] = await exp(Float32Array.of(x, Number.NaN, 0, 0));
+  // 1.2e-7 of 9e-39, and half of the smallest number for rounding: less than 2^-149 together.
+  expect(Math.abs(small! - Math.exp(x))).toBeLessThan(2 ** -149);
+  expect(nan).toBeNaN();
 });
