@@ -2,11 +2,11 @@
 import { join } from "node:path";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { loadModel } from "../../dist/index.js";
-import { ADAPTERS, CONFIG, GGUF_CONFIG } from "./shape.mjs";
+import { ADAPTERS } from "./shape.mjs";
 
 /**
- * @typedef {{ weights: string, soup: boolean, gguf?: boolean, quantize?: "none" | "stored" }} Case weights: which GGUF file;
- *   soup: with both adapters, each with its weight
+ * @typedef {{ weights: string, soup: boolean, gguf?: boolean, quantize?: "none" | "stored", vocabulary: number }} Case
+ *   weights: which GGUF file; soup: with both adapters, each with its weight
  * @typedef {Float32Array[]} Logits one row per position of every sequence
  */
 
@@ -31,10 +31,10 @@ export function startLlamaCpp() {
  * @param {"F32" | "F16"} cache type of cached keys and values. F32 is Tureen's; F16, llama.cpp's default, rounds more.
  * @returns {Promise<Logits>}
  */
-export async function evaluateWithLlamaCpp(llama, directory, { weights, soup }, sequences, cache) {
-  const { modelPath, vocabSize } = weightsOf(directory, weights);
+export async function evaluateWithLlamaCpp(llama, directory, testCase, sequences, cache) {
+  const { weights, soup, vocabulary } = testCase;
   const model = await llama.loadModel({
-    modelPath,
+    modelPath: pathOf(directory, weights),
     gpuLayers: 0,
     ignoreMemorySafetyChecks: true,
   });
@@ -56,7 +56,7 @@ export async function evaluateWithLlamaCpp(llama, directory, { weights, soup }, 
       const results = await sequence.controlledEvaluate(
         ids.map((id) => [id, { generateNext: { logits: true } }]),
       );
-      for (const result of results) rows.push(toRow(result.next.logits, vocabSize));
+      for (const result of results) rows.push(toRow(result.next.logits, vocabulary));
     }
     return rows;
   } finally {
@@ -65,10 +65,8 @@ export async function evaluateWithLlamaCpp(llama, directory, { weights, soup }, 
   }
 }
 
-function weightsOf(directory, weights) {
-  const modelPath = join(directory, `model-${weights}.gguf`);
-  const isFull = weights === "F32" || weights === "Q8_0";
-  return { modelPath, vocabSize: (isFull ? CONFIG : GGUF_CONFIG).vocab_size };
+function pathOf(directory, weights) {
+  return join(directory, `model-${weights}.gguf`);
 }
 
 function llamaAdapters(directory) {
@@ -79,9 +77,9 @@ function llamaAdapters(directory) {
 }
 
 /** @param {Map<number, number>} logits by id, in any order */
-function toRow(logits, vocabSize) {
-  if (logits.size !== vocabSize) throw new Error(`llama.cpp gave ${logits.size} logits`);
-  const row = new Float32Array(vocabSize);
+function toRow(logits, vocabulary) {
+  if (logits.size !== vocabulary) throw new Error(`llama.cpp gave ${logits.size} logits`);
+  const row = new Float32Array(vocabulary);
   for (const [id, logit] of logits) row[id] = logit;
   return row;
 }
@@ -93,10 +91,9 @@ function toRow(logits, vocabSize) {
  * @returns {Promise<{ logits: Logits, build: string }>}
  */
 export async function evaluateWithTureen(directory, testCase, sequences) {
-  const { weights, soup, gguf } = testCase;
-  const { modelPath, vocabSize } = weightsOf(directory, weights);
+  const { weights, soup, gguf, vocabulary } = testCase;
   const { quantize = weights === "Q8_0" ? "q8" : "none" } = testCase;
-  const model = await loadModel(gguf ? modelPath : join(directory, "model"), {
+  const model = await loadModel(gguf ? pathOf(directory, weights) : join(directory, "model"), {
     backend: "wasm",
     threads: 1,
     quantize: quantize === "stored" ? undefined : quantize,
@@ -111,7 +108,7 @@ export async function evaluateWithTureen(directory, testCase, sequences) {
     for (const ids of sequences) {
       const logits = await model.logits(ids, { soup: soup ? blend : undefined, all: true });
       for (let i = 0; i < ids.length; i++) {
-        rows.push(logits.slice(i * vocabSize, (i + 1) * vocabSize));
+        rows.push(logits.slice(i * vocabulary, (i + 1) * vocabulary));
       }
     }
     return { logits: rows, build: model.info.backend.build };

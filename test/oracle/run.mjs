@@ -1,5 +1,5 @@
-// Compares Tureen with llama.cpp on random weights of SmolLM2-135M's shape, prints a table, and fails if they disagree by
-// more than the bounds below. README.md says what the figures mean.
+// Compares Tureen with llama.cpp on random weights of SmolLM2-135M's shape and of a small Qwen3, prints tables, and fails if they
+// disagree by more than the bounds below. README.md says what the figures mean.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
 import { compareLogits } from "./compare.mjs";
 import { RANDOM_BLOCKS } from "./random-blocks.mjs";
-import { GGUF_CONFIG, randomSequences } from "./shape.mjs";
+import { CONFIG, GGUF_CONFIG, QWEN3_CONFIG, randomSequences } from "./shape.mjs";
 
 const SEQUENCES = 4;
 const LENGTH = 24;
@@ -56,10 +56,12 @@ const { writeFiles, writeTypes } = await import("./write-files.mjs");
 
 const directory = await mkdtemp(join(tmpdir(), "tureen-oracle-"));
 try {
-  note("writing random weights (1.3 GB, removed afterwards)");
-  await writeFiles(directory);
   const llama = await startLlamaCpp();
-  const failures = [...(await compareAll(llama)), ...(await compareTypes(llama))];
+  const failures = [
+    ...(await compareModel(llama, "SmolLM2-135M", CONFIG)),
+    ...(await compareModel(llama, "Qwen3", QWEN3_CONFIG)),
+    ...(await compareTypes(llama)),
+  ];
   await llama.dispose();
   for (const failure of failures) note(`FAILED ${failure}`);
   if (failures.length > 0) process.exitCode = 1;
@@ -68,17 +70,22 @@ try {
 }
 
 /** @returns {Promise<string[]>} what is out of bounds */
-async function compareAll(llama) {
-  const sequences = randomSequences(SEQUENCES, LENGTH);
+async function compareModel(llama, shape, config) {
+  const { vocab_size: vocabulary } = config;
+  note(`${shape}: writing random weights, which are removed afterwards`);
+  const folder = join(directory, shape);
+  await writeFiles(folder, { config });
+  const sequences = randomSequences(SEQUENCES, LENGTH, vocabulary);
   const table = createTable();
   const failures = [];
   let base;
   let builds;
-  for (const { title, ...testCase } of CASES) {
+  for (const { title, ...one } of CASES) {
     note(title);
-    const evaluate = (cache) => evaluateWithLlamaCpp(llama, directory, testCase, sequences, cache);
+    const testCase = { ...one, vocabulary };
+    const evaluate = (cache) => evaluateWithLlamaCpp(llama, folder, testCase, sequences, cache);
     const expected = await evaluate("F32");
-    const { logits, build } = await evaluateWithTureen(directory, testCase, sequences);
+    const { logits, build } = await evaluateWithTureen(folder, testCase, sequences);
     const found = compareLogits(logits, expected);
     table.push(toRow(title, found));
     let bounds = F32_BOUNDS;
@@ -87,15 +94,16 @@ async function compareAll(llama) {
       table.push(toRow("  llama.cpp's cache in f16", control));
       bounds = q8Bounds(control.rms);
     }
-    failures.push(...exceeded(title, found, bounds));
+    failures.push(...exceeded(`${shape}, ${title}`, found, bounds));
     if (!testCase.soup) base = expected;
     else if (compareLogits(expected, base).correlation > SOUP_MUST_DIFFER.correlation) {
-      failures.push(`${title}: the adapters hardly change llama.cpp's logits`);
+      failures.push(`${shape}, ${title}: the adapters hardly change llama.cpp's logits`);
     }
     builds = `Tureen's wasm build "${build}"`;
   }
+  await rm(folder, { recursive: true });
   const { release } = llama.llamaCppRelease;
-  console.log(`${builds} against llama.cpp ${release}, ${SEQUENCES * LENGTH} positions`);
+  console.log(`${shape}: ${builds} against llama.cpp ${release}, ${SEQUENCES * LENGTH} positions`);
   console.log(table.toString());
   return failures;
 }
@@ -107,7 +115,8 @@ async function compareTypes(llama) {
   const failures = [];
   const compare = async (title, weights, quantize, bounds) => {
     note(title);
-    const testCase = { weights, soup: false, gguf: true, quantize };
+    const { vocab_size: vocabulary } = GGUF_CONFIG;
+    const testCase = { weights, soup: false, gguf: true, quantize, vocabulary };
     const expected = await evaluateWithLlamaCpp(llama, directory, testCase, sequences, "F32");
     const { logits } = await evaluateWithTureen(directory, testCase, sequences);
     const found = compareLogits(logits, expected);

@@ -23,6 +23,22 @@ export const CONFIG = {
   torch_dtype: "float32",
 };
 
+/** Qwen3 in small: heads have a size of their own, wider together than the stream, and are normed. */
+export const QWEN3_CONFIG = {
+  ...CONFIG,
+  architectures: ["Qwen3ForCausalLM"],
+  model_type: "qwen3",
+  hidden_size: 512,
+  num_hidden_layers: 16,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  head_dim: 128,
+  vocab_size: 8192,
+  rms_norm_eps: 1e-6,
+  rope_theta: 1000000,
+  use_sliding_window: false,
+};
+
 /** Weights in the soup: `weight`. PEFT's scaling is `alpha / rank`, once above and once at 1. */
 export const ADAPTERS = [
   { name: "first", rank: 16, alpha: 32, weight: 0.7 },
@@ -33,10 +49,13 @@ export const ADAPTERS = [
 // attention scores near 1, so that attention has favourites and wrong positions show. Embeddings are such that logits
 // spread as a trained model's do (standard deviation 2.4). An adapter moves its layer's output by about a third.
 const EMBEDDING_STD = 0.1;
+// Norms of heads differ more from column to column, so that it shows which of the two columns that RoPE turns together is which.
+const NORM_STD = 0.1;
+const HEAD_NORM_STD = 0.3;
 const LORA_B_STD = 0.04;
 
 /**
- * `rotatedHeads`: heads that RoPE turns, whose rows llama.cpp wants in another order.
+ * `rotatedHeads`: heads that RoPE turns, where llama.cpp wants their rows in another order: in models of the type llama.
  * @typedef {{ path: string, gguf: string, rows: number, cols: number, rotatedHeads: number }} Linear
  */
 
@@ -47,13 +66,15 @@ const LORA_B_STD = 0.04;
 export function listLinears(config = CONFIG) {
   const { hidden_size: hidden, intermediate_size: ffn } = config;
   const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
-  const kv = (hidden / heads) * kvHeads;
+  const { head_dim: headDim = hidden / heads } = config;
+  const [q, kv] = [heads * headDim, kvHeads * headDim];
+  const isRotated = config.model_type === "llama";
   const layer = (i) =>
     [
-      ["self_attn.q_proj", "attn_q", hidden, hidden, heads],
-      ["self_attn.k_proj", "attn_k", kv, hidden, kvHeads],
+      ["self_attn.q_proj", "attn_q", q, hidden, isRotated ? heads : 0],
+      ["self_attn.k_proj", "attn_k", kv, hidden, isRotated ? kvHeads : 0],
       ["self_attn.v_proj", "attn_v", kv, hidden, 0],
-      ["self_attn.o_proj", "attn_output", hidden, hidden, 0],
+      ["self_attn.o_proj", "attn_output", hidden, q, 0],
       ["mlp.gate_proj", "ffn_gate", ffn, hidden, 0],
       ["mlp.up_proj", "ffn_up", ffn, hidden, 0],
       ["mlp.down_proj", "ffn_down", hidden, ffn, 0],
@@ -86,13 +107,17 @@ export const GGUF_CONFIG = {
  */
 export function listModelTensors(config = CONFIG) {
   const { hidden_size: hidden, vocab_size: vocabulary, num_hidden_layers: layers } = config;
-  const norm = (name, gguf) => ({
+  const norm = (name, gguf, size = hidden, std = NORM_STD) => ({
     name: `${name}.weight`,
     gguf: `${gguf}.weight`,
-    shape: [hidden],
+    shape: [size],
     rotatedHeads: 0,
-    values: () => uniform(name, hidden, 1, 0.1),
+    values: () => uniform(name, size, 1, std),
   });
+  const headNorm = (i, which) => {
+    const name = `model.layers.${i}.self_attn.${which}_norm`;
+    return norm(name, `blk.${i}.attn_${which}_norm`, config.head_dim, HEAD_NORM_STD);
+  };
   const head = {
     name: "lm_head.weight",
     gguf: "output.weight",
@@ -121,6 +146,7 @@ export function listModelTensors(config = CONFIG) {
     ...Array.from({ length: layers }, (_, i) => [
       norm(`model.layers.${i}.input_layernorm`, `blk.${i}.attn_norm`),
       norm(`model.layers.${i}.post_attention_layernorm`, `blk.${i}.ffn_norm`),
+      ...(config.model_type === "qwen3" ? [headNorm(i, "q"), headNorm(i, "k")] : []),
     ]).flat(),
     norm("model.norm", "output_norm"),
     ...(config.tie_word_embeddings ? [] : [head]),

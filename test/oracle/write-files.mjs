@@ -48,7 +48,7 @@ export async function writeFiles(
     await writeHuggingFace(folder, "adapter_model", "adapter_config.json", peft, tensors, "F32");
     await writeGguf(
       join(directory, `${adapter.name}.gguf`),
-      adapterMetadata(adapter),
+      adapterMetadata(adapter, config),
       tensors.map((tensor) => ggufTensor(tensor, "F32")),
     );
   }
@@ -115,20 +115,24 @@ function interleaveHalves(values, headRows, cols) {
 
 function modelMetadata(type, config) {
   const FILE_TYPES = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 7 };
+  const { model_type: architecture, head_dim: own } = config;
+  const headDim = own ?? config.hidden_size / config.num_attention_heads;
   return {
-    "general.architecture": ["string", "llama"],
+    "general.architecture": ["string", architecture],
     "general.name": ["string", "random weights"],
     ...(type === undefined ? {} : { "general.file_type": ["uint32", FILE_TYPES[type]] }),
-    "llama.block_count": ["uint32", config.num_hidden_layers],
-    "llama.context_length": ["uint32", config.max_position_embeddings],
-    "llama.embedding_length": ["uint32", config.hidden_size],
-    "llama.feed_forward_length": ["uint32", config.intermediate_size],
-    "llama.attention.head_count": ["uint32", config.num_attention_heads],
-    "llama.attention.head_count_kv": ["uint32", config.num_key_value_heads],
-    "llama.attention.layer_norm_rms_epsilon": ["float32", config.rms_norm_eps],
-    "llama.rope.dimension_count": ["uint32", config.hidden_size / config.num_attention_heads],
-    "llama.rope.freq_base": ["float32", config.rope_theta],
-    "llama.vocab_size": ["uint32", config.vocab_size],
+    [`${architecture}.block_count`]: ["uint32", config.num_hidden_layers],
+    [`${architecture}.context_length`]: ["uint32", config.max_position_embeddings],
+    [`${architecture}.embedding_length`]: ["uint32", config.hidden_size],
+    [`${architecture}.feed_forward_length`]: ["uint32", config.intermediate_size],
+    [`${architecture}.attention.head_count`]: ["uint32", config.num_attention_heads],
+    [`${architecture}.attention.head_count_kv`]: ["uint32", config.num_key_value_heads],
+    [`${architecture}.attention.key_length`]: ["uint32", headDim],
+    [`${architecture}.attention.value_length`]: ["uint32", headDim],
+    [`${architecture}.attention.layer_norm_rms_epsilon`]: ["float32", config.rms_norm_eps],
+    [`${architecture}.rope.dimension_count`]: ["uint32", headDim],
+    [`${architecture}.rope.freq_base`]: ["float32", config.rope_theta],
+    [`${architecture}.vocab_size`]: ["uint32", config.vocab_size],
     ...dummyTokenizer(config),
   };
 }
@@ -159,9 +163,9 @@ function dummyTokenizer(config) {
   };
 }
 
-function adapterMetadata({ name, alpha }) {
+function adapterMetadata({ name, alpha }, config) {
   return {
-    "general.architecture": ["string", "llama"],
+    "general.architecture": ["string", config.model_type],
     "general.type": ["string", "adapter"],
     "general.name": ["string", name],
     "adapter.type": ["string", "lora"],
