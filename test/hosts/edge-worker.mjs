@@ -1,6 +1,7 @@
-// The parity program at the edge: wasm arrives as compiled modules, the kitchen as data.
+// The parity program at the edge: wasm arrives as compiled modules, the kitchen as data. Or, with ?gguf=URL, GGUF files from there.
 
 import * as tureen from "./dist/tureen.js";
+import { listSources, runGguf } from "./gguf.mjs";
 import { runParity, timeFirstToken } from "./parity.mjs";
 import baseline from "./wasm/baseline.wasm";
 import relaxed from "./wasm/relaxed.wasm";
@@ -26,7 +27,12 @@ export default {
   async fetch(request) {
     try {
       const wasm = [baseline, relaxed];
-      if (new URL(request.url).searchParams.has("first-token")) {
+      const { searchParams } = new URL(request.url);
+      if (searchParams.has("gguf")) {
+        const sources = listSources((name) => new URL(name, searchParams.get("gguf")));
+        return Response.json(await runGguf(tureen, sources, { wasm }));
+      }
+      if (searchParams.has("first-token")) {
         const { first } = await timeFirstToken(tureen, open, { wasm });
         return Response.json({ rows: [], first });
       }

@@ -18,7 +18,7 @@ import {
 } from "./binaries.ts";
 import { visitInFirefox } from "./firefox.ts";
 import { findDescendants, largest } from "./memory.ts";
-import { ISOLATION, STRICT_CSP, serveFiles } from "./server.ts";
+import { ISOLATION, STRICT_CSP, type StaticServer, serveFiles } from "./server.ts";
 import { startWorkerd } from "./workerd.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -156,24 +156,35 @@ function firefox(name: string, { isolated, worker }: { isolated: boolean; worker
     threads: isolated && worker ? "many" : "one",
     missing: "missing" in FIREFOX ? FIREFOX.missing : undefined,
     async run(part = "all") {
-      let answer = (_body: string): void => {};
-      const done = new Promise<string>((resolve) => {
-        answer = resolve;
+      const path = `page/index.html?post&${part}${worker ? "#worker" : ""}`;
+      let memory: number | undefined;
+      const result = await postedFromFirefox(isolated ? ISOLATION : {}, path, {}, (pid) => {
+        memory = largest(findDescendants(pid, /-isForBrowser.* tab/));
       });
-      const headers = { ...(isolated ? ISOLATION : {}), ...STRICT_CSP };
-      const server = await serveFiles(PAGE_FOLDERS, headers, (body) => answer(body));
-      try {
-        const url = `${server.url}page/index.html?post&${part}${worker ? "#worker" : ""}`;
-        let memory: number | undefined;
-        const body = await visitInFirefox(pathOf(FIREFOX), url, done, (pid) => {
-          memory = largest(findDescendants(pid, /-isForBrowser.* tab/));
-        });
-        return { ...checkPage(JSON.parse(body), isolated), memory };
-      } finally {
-        await server.close();
-      }
+      return { ...checkPage(result, isolated), memory };
     },
   };
+}
+
+/** What a page of test/hosts sends when Firefox has opened it. */
+export async function postedFromFirefox(
+  headers: OutgoingHttpHeaders,
+  path: string,
+  folders: Readonly<Record<string, string>> = {},
+  look?: (pid: number) => void,
+  // biome-ignore lint/suspicious/noExplicitAny: each page has its own answer
+): Promise<any> {
+  let answer = (_body: string): void => {};
+  const done = new Promise<string>((resolve) => {
+    answer = resolve;
+  });
+  const all = { ...folders, ...PAGE_FOLDERS };
+  const server = await serveFiles(all, { ...headers, ...STRICT_CSP }, (body) => answer(body));
+  try {
+    return JSON.parse(await visitInFirefox(pathOf(FIREFOX), server.url + path, done, look));
+  } finally {
+    await server.close();
+  }
 }
 
 /** What a page of test/hosts says when it is done. Its policy forbids to evaluate anything in it. */
@@ -191,13 +202,17 @@ const PAGE_FOLDERS = {
 
 type Tab = Awaited<ReturnType<Awaited<ReturnType<typeof chromium.launch>>["newPage"]>>;
 
-/** Opens a page of test/hosts in headless Chromium, under a strict content security policy. */
+/**
+ * Opens a page of test/hosts in headless Chromium, under a strict content security policy.
+ * @param folders more that it finds at its server
+ */
 export async function withPage<T>(
   headers: OutgoingHttpHeaders,
   path: string,
-  task: (tab: Tab) => Promise<T>,
+  task: (tab: Tab, server: StaticServer) => Promise<T>,
+  folders: Readonly<Record<string, string>> = {},
 ): Promise<T> {
-  const server = await serveFiles(PAGE_FOLDERS, { ...headers, ...STRICT_CSP });
+  const server = await serveFiles({ ...folders, ...PAGE_FOLDERS }, { ...headers, ...STRICT_CSP });
   const browser = await launchChromium();
   try {
     const tab = await browser.newPage();
@@ -208,7 +223,7 @@ export async function withPage<T>(
         complaints.push(message.text());
     });
     await tab.goto(new URL(path, server.url).href);
-    const result = await task(tab).catch((error) => {
+    const result = await task(tab, server).catch((error) => {
       throw new Error([String(error), ...complaints].join("\n"));
     });
     if (complaints.length > 0) throw new Error(complaints.join("\n"));
@@ -263,11 +278,11 @@ function edge(): Host {
   };
 }
 
-/** The bundle without its inlined kernels, the kernels of one thread, the program, the kitchen. */
+/** The bundle without its inlined kernels, the kernels of one thread, the programs, the kitchen. */
 export function edgeModules(): Map<string, string> {
   const modules = new Map<string, string>();
   modules.set("worker.mjs", join(ROOT, "test/hosts/edge-worker.mjs"));
-  modules.set("parity.mjs", join(ROOT, "test/hosts/parity.mjs"));
+  for (const name of ["parity.mjs", "gguf.mjs"]) modules.set(name, join(ROOT, "test/hosts", name));
   const bundle = join(ROOT, "dist/browser");
   for (const file of readdirSync(bundle)) {
     const inlinedKernels = /^(baseline|relaxed)/.test(file);

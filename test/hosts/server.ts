@@ -36,6 +36,9 @@ export interface StaticServer {
   close(): Promise<void>;
 }
 
+/** Below it, files come whole, whatever range was asked for. */
+export const WHOLE = "/whole/";
+
 /**
  * Serves folders by URL prefix; paths cannot leave them.
  * @param onPost takes what a page sends
@@ -60,9 +63,11 @@ export async function serveFiles(
     const content = await readFile(file).catch(() => undefined);
     if (content === undefined) return void response.writeHead(404, headers).end();
     const type = TYPES[extname(file)] ?? "application/octet-stream";
-    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
+    const isWhole = path.startsWith(WHOLE);
+    const range = /^bytes=(\d+)-(\d+)$/.exec((!isWhole && request.headers.range) || "");
     if (range === null) {
-      response.writeHead(200, { ...headers, "content-type": type, "accept-ranges": "bytes" });
+      const ranges = isWhole ? "none" : "bytes";
+      response.writeHead(200, { ...headers, "content-type": type, "accept-ranges": ranges });
       return void response.end(content);
     }
     const start = Number(range[1]);
