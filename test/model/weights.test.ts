@@ -78,6 +78,25 @@ const DAMAGES: Readonly<
         values: new Float32Array(24),
       }),
   },
+  "norms of heads that are missing": {
+    config: { qkNorm: true },
+    damage: (tensors) => void tensors.delete("model.layers.1.self_attn.k_norm.weight"),
+  },
+  "norms of heads of another size": {
+    config: { qkNorm: true },
+    damage: (tensors) =>
+      void tensors.set("model.layers.0.self_attn.q_norm.weight", {
+        shape: [24],
+        values: new Float32Array(24),
+      }),
+  },
+  "norms of heads that the config does not know": {
+    damage: (tensors) =>
+      void tensors.set("model.layers.0.self_attn.q_norm.weight", {
+        shape: [6],
+        values: new Float32Array(6),
+      }),
+  },
   "NaN in a matrix": {
     damage: (tensors) => {
       tensors.get("model.layers.1.self_attn.v_proj.weight")!.values[NAN_AT_5_2] = Number.NaN;
