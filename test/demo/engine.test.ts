@@ -67,11 +67,25 @@ describe("a verdict", () => {
 });
 
 describe("dropped files", () => {
-  const sort = (paths: readonly string[]) => {
-    const { base, adapters } = sortFiles(paths.map((path) => ({ path, file: new File([], path) })));
+  /** By content: what a GGUF file says of itself, or that it cannot be read. */
+  const kindOf = async (files: Readonly<Record<string, File>>) => {
+    const text = await Object.values(files)[0]!.text();
+    if (text === "broken") throw new Error(Object.keys(files).join());
+    return text === "" ? undefined : (text as "model" | "adapter");
+  };
+  const sort = async (paths: readonly (string | readonly [path: string, content: string])[]) => {
+    const files = paths.map((it) => {
+      const [path, content] = typeof it === "string" ? [it, ""] : it;
+      return { path, file: new File([content], path) };
+    });
+    const { base, adapters, unused, problems } = await sortFiles(files, kindOf);
     const names = (folder: { name: string; files: object }) =>
       `${folder.name}: ${Object.keys(folder.files).sort()}`;
-    return [base && names(base), ...adapters.map(names)];
+    return {
+      all: [base && names(base), ...adapters.map(names)],
+      ...(unused.length > 0 && { unused: unused.map(names) }),
+      ...(problems.length > 0 && { problems: problems.map(String) }),
+    };
   };
   test.each([
     ["a base", ["config.json", "model.safetensors"], [": config.json,model.safetensors"]],
@@ -86,8 +100,55 @@ describe("dropped files", () => {
       [": config.json", ": adapter_config.json,adapter_model.safetensors"],
     ],
     ["an adapter alone", ["x/y/adapter_config.json"], [undefined, "y: adapter_config.json"]],
+    [
+      "an adapter with what its training left beside it",
+      ["y/README.md", "y/adapter_config.json", "y/tokenizer.json"],
+      [undefined, "y: adapter_config.json"],
+    ],
     ["something else", ["cat.jpg"], [": cat.jpg"]],
-  ])("%s", (_, paths, sorted) => {
-    expect(sort(paths)).toEqual(sorted);
+  ])("%s", async (_, paths, all) => {
+    expect(await sort(paths)).toEqual({ all });
+  });
+  test.each([
+    ["a GGUF base", [["m-Q4_K_M.gguf", "model"]], { all: ["m-Q4_K_M: m-Q4_K_M.gguf"] }],
+    ["a GGUF adapter", [["base.gguf", "adapter"]], { all: [undefined, "base: base.gguf"] }],
+    [
+      "both in one heap, named the wrong way round",
+      [
+        ["adapter_1.gguf", "model"],
+        ["model.gguf", "adapter"],
+        ["B.GGUF", "adapter"],
+      ],
+      { all: ["adapter_1: adapter_1.gguf", "model: model.gguf", "B: B.GGUF"] },
+    ],
+    [
+      "shards, which are one model",
+      [["d/m-00002-of-00002.gguf", "model"], ["d/m-00001-of-00002.gguf", "model"], "d/README.md"],
+      { all: ["m: m-00001-of-00002.gguf,m-00002-of-00002.gguf"] },
+    ],
+    [
+      "a GGUF adapter in a folder of safetensors, and beside another adapter",
+      ["m/config.json", ["m/lora.gguf", "adapter"], "a/adapter_config.json"],
+      { all: ["m: config.json", "lora: lora.gguf", "a: adapter_config.json"] },
+    ],
+    [
+      "several models: the first",
+      [
+        ["m-Q4.gguf", "model"],
+        ["m-Q8.gguf", "model"],
+      ],
+      { all: ["m-Q4: m-Q4.gguf"], unused: ["m-Q8: m-Q8.gguf"] },
+    ],
+    [
+      "one that cannot be read: the others are kept",
+      [
+        ["m.gguf", "broken"],
+        ["a.gguf", "adapter"],
+      ],
+      { all: [undefined, "a: a.gguf"], problems: ["Error: m.gguf"] },
+    ],
+    ["one that is neither", [["x.gguf", ""]], { all: ["x: x.gguf"] }],
+  ] as const)("%s", async (_, paths, sorted) => {
+    expect(await sort(paths)).toEqual(sorted);
   });
 });

@@ -7,6 +7,8 @@ import { computeHashes } from "../../demo/plugins/node-hashes.ts";
 import { loadModel } from "../../src/api/load-model.ts";
 import type { StaticServer } from "../hosts/server.ts";
 import { COMMIT, MockHub } from "../sources/hub-mock.ts";
+import { makeGguf } from "../support/gguf.ts";
+import { makeKitchenAdapter, makeKitchenGguf, makeKitchenShards } from "../support/gguf-kitchen.ts";
 import {
   buildSite,
   ISOLATION,
@@ -26,6 +28,12 @@ const mustRun = process.env.CI !== undefined;
 const title = `the demo site${missing === undefined ? "" : `: ${missing}`}`;
 
 let site: Site;
+const GGUF = {
+  "kitchen.gguf": makeKitchenGguf(),
+  "facts.gguf": makeKitchenAdapter("knowledge"),
+  "format.gguf": makeKitchenAdapter("format"),
+};
+const gguf: Record<string, { content: Uint8Array; lfs: boolean }> = {};
 const hub = new MockHub();
 beforeAll(async () => {
   site = await buildSite();
@@ -45,6 +53,8 @@ beforeAll(async () => {
   hub.repos.set("cooks/endless", { ...endless, files });
   const adapter = ["adapter_config.json", "adapter_model.safetensors"];
   hub.repos.set("cooks/facts", folder("adapters/knowledge", adapter));
+  for (const [name, content] of Object.entries(GGUF)) gguf[name] = { content, lfs: true };
+  hub.repos.set("cooks/gguf", { commit: COMMIT, files: gguf });
 }, 120_000);
 afterAll(async () => {
   await site?.close();
@@ -194,7 +204,7 @@ describe.skipIf(missing !== undefined && !mustRun).each([
     await bring.getByLabel("Model", { exact: true }).fill("cooks/base");
     await bring.getByText("Hub address and token").click();
     await bring.getByLabel(/huggingface/).fill(hub.endpoint);
-    await bring.getByLabel("f32").check();
+    await bring.getByLabel("as in the file").check();
     await load.click();
     expect(await waitForText(page, "#bring .loaded", /layers/)).toMatch(/6 layers.* as f32/s);
     await bring.getByLabel("Add an adapter").fill("cooks/facts");
@@ -263,6 +273,91 @@ describe.skipIf(missing !== undefined && !mustRun).each([
     await bring.getByRole("button", { name: "Stop" }).click();
     await waitForText(page, ".turns li:last-child", /base alone · .*tokens\/s · stopped/);
     await bring.getByRole("button", { name: "Close this model" }).click();
+    await load.waitFor();
+  });
+
+  test("takes GGUF wherever it takes safetensors, and knows adapters by their content", async () => {
+    const bring = page.locator("#bring");
+    const model = bring.getByLabel("Model", { exact: true });
+    const load = page.getByRole("button", { name: "Load", exact: true });
+    const close = bring.getByRole("button", { name: "Close this model" });
+    const files = bring.locator('input[type="file"]:not([webkitdirectory]):not([accept])');
+    const pick = (named: Readonly<Record<string, Uint8Array>>) =>
+      files.setInputFiles(
+        Object.entries(named).map(([name, content]) => ({
+          name,
+          mimeType: "application/octet-stream",
+          buffer: Buffer.from(content),
+        })),
+      );
+    const answers = async (expected: RegExp) => {
+      await bring.getByLabel("Temperature").fill("0");
+      await bring.getByLabel("Message").fill(PROMPT);
+      await bring.getByRole("button", { name: "Send" }).click();
+      const said = await waitForText(page, ".turns [data-role=assistant]", /tokens\/s/);
+      expect(said).toMatch(expected);
+      await close.click();
+    };
+    const SOUP = /^Daxpel carries a ladder\.\s*facts 1\.00, format 1\.00/;
+    const weights = bring.locator('input[name="quantize"]:checked + span');
+
+    // What cannot be used says why, and what is there stays.
+    await pick({ "facts.gguf": GGUF["facts.gguf"] });
+    await waitForText(page, "#bring [role=status]", /^Adapters: facts\.\s*$/);
+    const first = Object.keys(makeKitchenShards("m"))[0]!;
+    await pick({
+      "cut.gguf": GGUF["kitchen.gguf"].subarray(0, 1_000_000),
+      [first]: makeKitchenShards("m")[first]!,
+      "format.gguf": GGUF["format.gguf"],
+    });
+    const problems = bring.locator(".problem");
+    await expect.poll(() => problems.count()).toBe(2);
+    expect(await readText(problems.nth(0))).toMatch(/truncated.*FORMAT_INVALID.*Download it again/);
+    expect(await readText(problems.nth(1))).toMatch(/m-00002-of-00002\.gguf.*SOURCE_NOT_FOUND/);
+    await waitForText(page, "#bring [role=status]", /^Adapters: facts, format\.\s*$/);
+    await pick({
+      "other.gguf": makeGguf({ metadata: { "general.architecture": ["string", "gemma2"] } }),
+    });
+    await waitForText(page, "#bring [role=status]", /^Model: other\. Adapters: facts, format/);
+    await load.click();
+    expect(await waitForText(page, "#bring .problem", /gemma2/)).toMatch(/MODEL_UNSUPPORTED/);
+    // The base after its adapters, under a name that tells nothing.
+    await pick({ "adapter.gguf": GGUF["kitchen.gguf"] });
+    await waitForText(page, "#bring [role=status]", /^Model: adapter\. Adapters: facts, format/);
+    expect(await readText(weights)).toBe("as in the file");
+    await load.click();
+    expect(await waitForText(page, "#bring .loaded", /layers/)).toMatch(/as mixed/);
+    await bring.getByLabel("format", { exact: true }).waitFor();
+    await answers(SOUP);
+
+    // Base and adapter at once, in shards; and one more adapter as safetensors.
+    await pick({ ...makeKitchenShards("kitchen"), "facts.gguf": GGUF["facts.gguf"] });
+    await load.click();
+    await bring.getByLabel("facts", { exact: true }).waitFor();
+    await pick({ "kitchen.gguf": GGUF["kitchen.gguf"] }); // no adapter
+    const refused = await waitForText(page, "#bring .problem", /no LoRA adapter/);
+    expect(refused).toMatch(/ADAPTER_UNSUPPORTED/);
+    const folder = `${KITCHEN}adapters/format`;
+    await bring.locator('input[type="file"][webkitdirectory]').setInputFiles(folder);
+    await bring.getByLabel("format", { exact: true }).waitFor();
+    await answers(SOUP);
+
+    // By name at a hub, with an adapter by its address.
+    await model.fill("cooks/gguf/kitchen.gguf");
+    expect(await readText(weights)).toBe("as in the file");
+    await bring.getByText("Hub address and token").click();
+    await bring.getByLabel(/huggingface/).fill(hub.endpoint);
+    await load.click();
+    await waitForText(page, "#bring .loaded", /as mixed/);
+    const add = async (address: string) => {
+      await bring.getByLabel("Add an adapter").fill(address);
+      await bring.getByRole("button", { name: "Add", exact: true }).click();
+    };
+    await add(`${hub.endpoint}/cooks/gguf/resolve/main/facts.gguf`);
+    await bring.getByLabel("facts", { exact: true }).waitFor();
+    await add("cooks/gguf/format.gguf");
+    await bring.getByLabel("format", { exact: true }).waitFor();
+    await answers(SOUP);
     await load.waitFor();
   });
 

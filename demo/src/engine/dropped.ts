@@ -1,7 +1,9 @@
-// Files that a person dropped or picked, sorted into a base model and adapters by what lies in each folder.
+// Files that a person dropped or picked, sorted into models and adapters: folders by what lies in them, GGUF files by what they say
+// of themselves.
+import type { SourceKind } from "tureen";
 
 export interface PickedFolder {
-  /** Of the folder; "" for files without one. */
+  /** Of the folder, or of a GGUF file; "" for files without one. */
   readonly name: string;
   readonly files: Readonly<Record<string, File>>;
 }
@@ -9,9 +11,13 @@ export interface PickedFolder {
 export interface Sorted {
   readonly base: PickedFolder | undefined;
   readonly adapters: readonly PickedFolder[];
+  /** Further models: there is room for one. */
+  readonly unused: readonly PickedFolder[];
+  /** Why files could not be read. */
+  readonly problems: readonly unknown[];
 }
 
-interface FileAt {
+export interface FileAt {
   /** With folders, e.g. `model/config.json`. */
   readonly path: string;
   readonly file: File;
@@ -24,12 +30,11 @@ export function listPicked(list: Iterable<File>): FileAt[] {
 
 /** Of a drop, folders included. To be called while the event is handled: the browser then takes the items away. */
 export async function listDropped(data: DataTransfer): Promise<FileAt[]> {
-  const entries = Array.from(data.items, (item) => item.webkitGetAsEntry?.() ?? undefined);
   const plain = listPicked(data.files);
-  if (entries.every((entry) => entry === undefined)) return plain;
+  const entries = Array.from(data.items, (item) => item.webkitGetAsEntry());
   const found: FileAt[] = [];
-  for (const entry of entries) if (entry !== undefined) await walk(entry, found);
-  return found;
+  for (const entry of entries) if (entry !== null) await walk(entry, found);
+  return found.length > 0 ? found : plain; // what another program drops may have no entry
 }
 
 async function walk(entry: FileSystemEntry, found: FileAt[]): Promise<void> {
@@ -50,34 +55,52 @@ async function walk(entry: FileSystemEntry, found: FileAt[]): Promise<void> {
   }
 }
 
-/** A base and an adapter that lie in one folder have names of their own. */
-function split(files: Record<string, File>): Record<string, File>[] {
-  if (!("config.json" in files && "adapter_config.json" in files)) return [files];
-  const part = (isAdapter: boolean) =>
-    Object.fromEntries(
-      Object.entries(files).filter(([name]) => name.startsWith("adapter_") === isAdapter),
-    );
-  return [part(false), part(true)];
+/** Shards are one model. */
+const GGUF = /(-\d{5}-of-\d{5})?\.gguf$/i;
+/** What PEFT calls an adapter's files. */
+const PEFT = "adapter_";
+
+export function isGguf({ files }: PickedFolder): boolean {
+  return GGUF.test(Object.keys(files)[0] ?? "");
 }
 
-/** A folder with `adapter_config.json` is an adapter; the first other one, or what lies beside, is the base. */
-export function sortFiles(files: readonly FileAt[]): Sorted {
-  const folders = new Map<string, Record<string, File>>();
+/** By folder, with an adapter's files apart from those of a base in the same one; and every GGUF file by itself. */
+function group(files: readonly FileAt[]): Iterable<PickedFolder> {
+  const groups = new Map<string, { name: string; files: Record<string, File> }>();
   for (const { path, file } of files) {
-    const slash = path.lastIndexOf("/");
-    const name = path.slice(0, Math.max(0, slash));
-    const content = folders.get(name) ?? {};
-    content[path.slice(slash + 1)] = file;
-    folders.set(name, content);
+    const [, folder = "", name = ""] = /^(.*\/)?(.*)$/.exec(path)!;
+    const stem = GGUF.test(name) ? name.replace(GGUF, "") : undefined;
+    const key = folder + (stem ?? (name.startsWith(PEFT) ? PEFT : "/"));
+    const found = groups.get(key) ?? { name: stem ?? folder.split("/").at(-2) ?? "", files: {} };
+    found.files[name] = file;
+    groups.set(key, found);
   }
-  const all = [...folders].flatMap(([name, content]) => {
-    return split(content).map((files) => ({ name: name.split("/").at(-1) ?? "", files }));
-  });
-  const isAdapter = ({ files }: PickedFolder) =>
-    "adapter_config.json" in files || "adapter_model.safetensors" in files;
-  const others = all.filter((folder) => !isAdapter(folder));
-  return {
-    base: others.find(({ files }) => "config.json" in files) ?? others[0],
-    adapters: all.filter(isAdapter),
+  return groups.values();
+}
+
+/** @param kindOf tells what a GGUF file is */
+export async function sortFiles(
+  files: readonly FileAt[],
+  kindOf: (files: PickedFolder["files"]) => Promise<SourceKind | undefined>,
+): Promise<Sorted> {
+  const sorted: Record<SourceKind | "other", PickedFolder[]> = {
+    model: [],
+    adapter: [],
+    other: [],
   };
+  const problems: unknown[] = [];
+  for (const folder of group(files)) {
+    const has = (start: string) => Object.keys(folder.files).some((name) => name.startsWith(start));
+    const byNames = () => (has("config.json") ? "model" : has(PEFT) ? "adapter" : "other");
+    try {
+      const kind = isGguf(folder) ? ((await kindOf(folder.files)) ?? "other") : byNames();
+      sorted[kind].push(folder);
+    } catch (error) {
+      problems.push(error);
+    }
+  }
+  const { model, adapter, other } = sorted;
+  // with nothing else in it, what was dropped is meant to be the model: loading it says what is missing
+  const [base = adapter.length + problems.length === 0 ? other[0] : undefined, ...unused] = model;
+  return { base, adapters: adapter, unused, problems };
 }

@@ -4,14 +4,15 @@ import type { HubOptions, LoadProgress, ModelInfo } from "tureen";
 import { createTureenWorker, type RemoteModel, type TureenWorker } from "tureen/worker";
 import { Blend } from "./blend.ts";
 import { Chat } from "./chat.ts";
-import type { PickedFolder } from "./dropped.ts";
+import { type FileAt, type PickedFolder, type Sorted, sortFiles } from "./dropped.ts";
 import type { WeightChoice } from "./parity.ts";
 
 /** A Hub id, a URL, an address below this page (`./…`), or files. */
 export type GuestSource = string | PickedFolder;
 
 export interface GuestOptions {
-  readonly quantize: WeightChoice;
+  /** Default: as the file holds them. */
+  readonly quantize?: WeightChoice | undefined;
   readonly hub: HubOptions;
 }
 
@@ -27,18 +28,28 @@ export class Guest {
   /** What is being loaded. */
   readonly loading: Signal<string | undefined> = signal(undefined);
   readonly progress: Signal<LoadProgress | undefined> = signal(undefined);
-  readonly problem: Signal<unknown> = signal(undefined);
+  readonly problems: Signal<readonly unknown[]> = signal([]);
   readonly warnings: Signal<readonly string[]> = signal([]);
   #worker: TureenWorker | undefined;
   #controller = new AbortController();
-  #options: GuestOptions = { quantize: "none", hub: {} };
+  #options: GuestOptions = { hub: {} };
+
+  /** @returns `undefined` if it was cancelled. What could not be read is among the problems. */
+  async sort(files: readonly FileAt[]): Promise<Sorted | undefined> {
+    return this.#work("files", async (signal) => {
+      const sorted = await sortFiles(files, (group) =>
+        this.#start().findSourceKind(group, { signal }),
+      );
+      this.problems.value = sorted.problems;
+      return sorted;
+    });
+  }
 
   async load(source: GuestSource, options: GuestOptions): Promise<void> {
-    this.close();
     this.#options = options;
+    this.warnings.value = [];
     await this.#work(nameOf(source), async () => {
-      this.#worker = createTureenWorker();
-      const model = await this.#worker.loadModel(toInput(source), {
+      const model = await this.#start().loadModel(toInput(source), {
         ...options,
         ...this.#hooks(),
       });
@@ -49,19 +60,30 @@ export class Guest {
       ]);
       this.loaded.value = { model, info, blend, chat };
     });
-    if (this.loaded.value === undefined) this.#end();
   }
 
-  async addAdapter(source: GuestSource): Promise<void> {
+  /**
+   * One after the other; those that cannot be loaded are among the problems.
+   * @param problems what stays on the page
+   */
+  async addAdapters(
+    sources: readonly GuestSource[],
+    problems: readonly unknown[] = [],
+  ): Promise<void> {
     const loaded = this.loaded.value;
     if (loaded === undefined) return;
-    await this.#work(nameOf(source), async () => {
-      const { model, blend } = loaded;
+    const { model, blend } = loaded;
+    const { hub } = this.#options;
+    let earlier = problems;
+    for (const source of sources) {
       const taken = blend.adapters.value.map(({ name }) => name);
-      const { hub } = this.#options;
       const name = freeName(nameOf(source), taken);
-      await blend.add(await model.loadAdapter(toInput(source), { name, hub, ...this.#hooks() }));
-    });
+      const add = async () =>
+        blend.add(await model.loadAdapter(toInput(source), { name, hub, ...this.#hooks() }));
+      await this.#work(nameOf(source), add, earlier);
+      if (this.#controller.signal.aborted) return;
+      earlier = this.problems.value;
+    }
   }
 
   cancel(): void {
@@ -72,10 +94,15 @@ export class Guest {
     this.cancel();
     batch(() => {
       this.loaded.value = undefined;
-      this.problem.value = undefined;
+      this.problems.value = [];
       this.warnings.value = [];
     });
     this.#end();
+  }
+
+  #start(): TureenWorker {
+    this.#worker ??= createTureenWorker();
+    return this.#worker;
   }
 
   #end(): void {
@@ -83,20 +110,28 @@ export class Guest {
     this.#worker = undefined;
   }
 
-  async #work(name: string, task: () => Promise<void>): Promise<void> {
+  /** @param earlier problems that stay on the page */
+  async #work<T>(
+    name: string,
+    task: (signal: AbortSignal) => Promise<T>,
+    earlier: readonly unknown[] = [],
+  ): Promise<T | undefined> {
     this.#controller = new AbortController();
     const { signal } = this.#controller;
     batch(() => {
       this.loading.value = name;
       this.progress.value = undefined;
-      this.problem.value = undefined;
+      this.problems.value = earlier;
     });
     try {
-      await task();
+      return await task(signal);
     } catch (error) {
-      if (!signal.aborted) this.problem.value = error;
+      if (!signal.aborted) this.problems.value = [...earlier, error];
+      if (this.loaded.value === undefined) this.#end();
+      return undefined;
+    } finally {
+      this.loading.value = undefined;
     }
-    this.loading.value = undefined;
   }
 
   #hooks() {
@@ -125,11 +160,12 @@ function nameOf(source: GuestSource): string {
 
 /** The last part of an address, as the library takes names of adapters. */
 function freeName(address: string, taken: readonly string[]): string {
+  const path = address.replace(/(\.gguf)?([?#].*)?$/i, "");
   const last =
-    address
+    path
       .split("/")
-      .at(-1)
-      ?.replace(/[=,@\s]+/g, "-") || "adapter";
+      .at(-1)!
+      .replace(/[=,@\s]+/g, "-") || "adapter";
   let name = last;
   for (let i = 2; taken.includes(name); i++) name = `${last}-${i}`;
   return name;

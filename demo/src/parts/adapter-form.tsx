@@ -1,17 +1,23 @@
 // One more adapter for a loaded model.
-import { useSignal } from "@preact/signals";
-import { sortFiles } from "../engine/dropped.ts";
+import type { FileAt } from "../engine/dropped.ts";
 import type { Guest } from "../engine/guest.ts";
+import { ADDRESSES } from "./bring-form.tsx";
 import { DropZone } from "./drop-zone.tsx";
 
 export function AdapterForm({ guest }: { readonly guest: Guest }) {
-  const address = useSignal("");
   const isBusy = guest.loading.value !== undefined;
-  const add = async (event: Event) => {
+  const add = async (event: SubmitEvent) => {
     event.preventDefault();
-    if (address.value.trim() === "") return;
-    await guest.addAdapter(address.value);
-    if (guest.problem.value === undefined) address.value = "";
+    const form = event.target as HTMLFormElement;
+    await guest.addAdapters([String(new FormData(form).get("address"))]);
+    if (guest.problems.value.length === 0) form.reset();
+  };
+  const take = async (files: readonly FileAt[]) => {
+    const sorted = await guest.sort(files);
+    if (sorted === undefined) return;
+    // a model among them is refused in the library's own words
+    const { adapters, base, problems } = sorted;
+    await guest.addAdapters(base === undefined ? adapters : [...adapters, base], problems);
   };
   return (
     <form class="bring-form" onSubmit={(event) => void add(event)}>
@@ -19,26 +25,21 @@ export function AdapterForm({ guest }: { readonly guest: Guest }) {
       <div class="question-row">
         <input
           id="guest-adapter"
+          name="address"
           type="text"
           autocomplete="off"
           spellcheck={false}
-          placeholder="user/adapter, or a URL"
-          value={address.value}
-          onInput={(event) => {
-            address.value = event.currentTarget.value;
-          }}
+          placeholder={ADDRESSES}
+          required
         />
         <button type="submit" disabled={isBusy}>
           Add
         </button>
       </div>
       <DropZone
-        label="or drop its folder or files"
-        onFiles={async (files) => {
-          const { adapters, base } = sortFiles(files);
-          const all = adapters.length > 0 ? adapters : [base ?? { name: "", files: {} }];
-          for (const folder of all) await guest.addAdapter(folder);
-        }}
+        label="or drop its folder or files, GGUF too"
+        disabled={isBusy}
+        onFiles={(files) => void take(files)}
       />
     </form>
   );

@@ -1,36 +1,48 @@
 // Where a model comes from, and how its weights are held.
 import { useSignal } from "@preact/signals";
-import { type PickedFolder, sortFiles } from "../engine/dropped.ts";
+import { type FileAt, isGguf, type PickedFolder } from "../engine/dropped.ts";
 import type { Guest } from "../engine/guest.ts";
-import type { WeightChoice } from "../engine/parity.ts";
 import { DropZone } from "./drop-zone.tsx";
 
-const QUANTIZATIONS: readonly (readonly [WeightChoice, string, string])[] = [
-  ["none", "f32", "as in the file, exactly"],
-  ["q8", "q8", "9 bits a weight"],
-  ["q4", "q4", "5 bits a weight, fastest"],
-];
+export const ADDRESSES = "org/name, org/name/file.gguf or a URL";
+
+/** By label: what `quantize` is then, and in words. */
+const WEIGHTS = {
+  "as in the file": [undefined, "exactly; of a GGUF file in its own types"],
+  q8: ["q8", "9 bits a weight"],
+  q4: ["q4", "5 bits a weight, fastest"],
+} as const;
 
 export function BringForm({ guest }: { readonly guest: Guest }) {
   const address = useSignal("");
-  const quantize = useSignal<WeightChoice>("q8");
-  const endpoint = useSignal("");
-  const token = useSignal("");
-  const dropped = useSignal<{ base: PickedFolder; adapters: readonly PickedFolder[] } | undefined>(
-    undefined,
-  );
+  const chosen = useSignal<keyof typeof WEIGHTS | undefined>(undefined);
+  const base = useSignal<PickedFolder | undefined>(undefined);
+  const adapters = useSignal<readonly PickedFolder[]>([]);
+  const unused = useSignal<readonly PickedFolder[]>([]);
   const isBusy = guest.loading.value !== undefined;
+  const inTypes = base.value ? isGguf(base.value) : /\.gguf($|\?)/i.test(address.value.trim());
+  const weights = chosen.value ?? (inTypes ? "as in the file" : "q8");
 
-  const load = async (event: Event) => {
+  const load = async (event: SubmitEvent) => {
     event.preventDefault();
-    const source = dropped.value?.base ?? address.value;
-    if (typeof source === "string" && source.trim() === "") return;
-    const hub = {
-      ...(endpoint.value.trim() !== "" && { endpoint: endpoint.value.trim() }),
-      ...(token.value.trim() !== "" && { token: token.value.trim() }),
-    };
-    await guest.load(source, { quantize: quantize.value, hub });
-    for (const adapter of dropped.value?.adapters ?? []) await guest.addAdapter(adapter);
+    const form = new FormData(event.target as HTMLFormElement);
+    const field = (name: string) => String(form.get(name)).trim() || undefined;
+    const hub = { endpoint: field("endpoint"), token: field("token") };
+    await guest.load(base.value ?? address.value, { quantize: WEIGHTS[weights][0], hub });
+    await guest.addAdapters(adapters.value);
+  };
+  const take = async (files: readonly FileAt[]) => {
+    const sorted = await guest.sort(files);
+    if (sorted === undefined) return;
+    base.value = sorted.base ?? base.value;
+    adapters.value = [...adapters.value, ...sorted.adapters];
+    unused.value = sorted.unused;
+  };
+  /** The model is another one now; adapters stay. */
+  const name = (text: string) => {
+    address.value = text;
+    base.value = undefined;
+    unused.value = [];
   };
 
   return (
@@ -41,76 +53,64 @@ export function BringForm({ guest }: { readonly guest: Guest }) {
         type="text"
         autocomplete="off"
         spellcheck={false}
-        placeholder="HuggingFaceTB/SmolLM2-135M-Instruct, or a URL"
+        placeholder={ADDRESSES}
+        required={base.value === undefined}
         value={address.value}
-        onInput={(event) => {
-          address.value = event.currentTarget.value;
-          dropped.value = undefined;
-        }}
+        onInput={(event) => name(event.currentTarget.value)}
       />
       <DropZone
         label="or drop its files (GGUF too), with adapters if you like"
-        onFiles={(files) => {
-          const { base, adapters } = sortFiles(files);
-          dropped.value = { base: base ?? { name: "", files: {} }, adapters };
-        }}
+        disabled={isBusy}
+        onFiles={(files) => void take(files)}
       />
-      {dropped.value !== undefined && (
-        <p class="note" role="status">
-          {describeDropped(dropped.value.base, dropped.value.adapters)}
-        </p>
+      {(base.value !== undefined || adapters.value.length > 0) && (
+        <div class="buttons">
+          <span class="note" role="status">
+            {describe("Model", base.value ? [base.value] : [])}
+            {describe("Adapters", adapters.value)}
+            {describe("Not used", unused.value)}
+          </span>
+          <button
+            type="button"
+            class="small"
+            onClick={() => {
+              name(address.value);
+              adapters.value = [];
+            }}
+          >
+            Remove
+          </button>
+        </div>
       )}
       <fieldset class="presets">
         <legend>Weights</legend>
-        {QUANTIZATIONS.map(([value, label, says]) => (
-          <label key={value} class="chip" title={says}>
+        {(Object.keys(WEIGHTS) as (keyof typeof WEIGHTS)[]).map((label) => (
+          <label key={label} class="chip">
             <input
               type="radio"
               name="quantize"
-              checked={quantize.value === value}
+              checked={label === weights}
               onChange={() => {
-                quantize.value = value;
+                chosen.value = label;
               }}
             />
             <span>{label}</span>
           </label>
         ))}
-        <span class="note">{QUANTIZATIONS.find(([value]) => value === quantize.value)?.[2]}</span>
+        <span class="note">{WEIGHTS[weights][1]}</span>
       </fieldset>
       <details>
         <summary>Hub address and token</summary>
         <label for="guest-endpoint">Address, if not huggingface.co</label>
-        <input
-          id="guest-endpoint"
-          type="url"
-          value={endpoint.value}
-          onInput={(event) => {
-            endpoint.value = event.currentTarget.value;
-          }}
-        />
+        <input id="guest-endpoint" name="endpoint" type="url" />
         <label for="guest-token">Token, for private models; sent only there, kept nowhere</label>
-        <input
-          id="guest-token"
-          type="password"
-          autocomplete="off"
-          value={token.value}
-          onInput={(event) => {
-            token.value = event.currentTarget.value;
-          }}
-        />
+        <input id="guest-token" name="token" type="password" autocomplete="off" />
       </details>
       <div class="buttons">
         <button type="submit" class="primary" disabled={isBusy}>
           Load
         </button>
-        <button
-          type="button"
-          disabled={isBusy}
-          onClick={() => {
-            address.value = "./kitchen/base";
-            dropped.value = undefined;
-          }}
-        >
+        <button type="button" disabled={isBusy} onClick={() => name("./kitchen/base")}>
           Use the kitchen's files
         </button>
       </div>
@@ -118,9 +118,8 @@ export function BringForm({ guest }: { readonly guest: Guest }) {
   );
 }
 
-function describeDropped(base: PickedFolder, adapters: readonly PickedFolder[]): string {
-  const files = Object.keys(base.files).length;
-  const model = `${base.name || "The model"}: ${files} ${files === 1 ? "file" : "files"}`;
-  if (adapters.length === 0) return `${model}.`;
-  return `${model}; adapters: ${adapters.map(({ name }) => name || "one").join(", ")}.`;
+function describe(what: string, folders: readonly PickedFolder[]): string {
+  if (folders.length === 0) return "";
+  const names = folders.map(({ name, files }) => name || Object.keys(files).join(", "));
+  return `${what}: ${names.join(", ")}. `;
 }

@@ -1,18 +1,17 @@
 // Takes files and folders by drop, or by the two pickers that browsers have.
 import { useSignal } from "@preact/signals";
-import { listDropped, listPicked } from "../engine/dropped.ts";
+import { type FileAt, listDropped, listPicked } from "../engine/dropped.ts";
 
 /** Not in the standard, but in every browser. */
 const PICKS_FOLDERS = { webkitdirectory: true };
 
-type Files = Awaited<ReturnType<typeof listDropped>>;
-
 interface Props {
   readonly label: string;
-  readonly onFiles: (files: Files) => void;
+  readonly disabled: boolean;
+  readonly onFiles: (files: readonly FileAt[]) => void;
 }
 
-export function DropZone({ label, onFiles }: Props) {
+export function DropZone({ label, disabled, onFiles }: Props) {
   const isOver = useSignal(false);
   const pick = (event: { readonly currentTarget: HTMLInputElement }) => {
     const input = event.currentTarget;
@@ -24,6 +23,7 @@ export function DropZone({ label, onFiles }: Props) {
     <fieldset
       class="drop"
       aria-label={label}
+      disabled={disabled}
       data-over={isOver.value ? "" : undefined}
       onDragOver={(event) => {
         event.preventDefault();
@@ -35,7 +35,8 @@ export function DropZone({ label, onFiles }: Props) {
       onDrop={(event) => {
         event.preventDefault();
         isOver.value = false;
-        if (event.dataTransfer !== null) void listDropped(event.dataTransfer).then(onFiles);
+        if (!disabled && event.dataTransfer !== null)
+          void listDropped(event.dataTransfer).then(onFiles);
       }}
     >
       <span class="note">{label}</span>

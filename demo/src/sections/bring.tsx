@@ -23,13 +23,15 @@ export function BringSection() {
     <Section
       id="bring"
       title="Bring your own"
-      lead="A model of the Llama family and its PEFT LoRA adapters: from the Hub, from a URL, or dropped here. Files stay on this machine."
+      lead="A model of the Llama family and its LoRA adapters, in safetensors or GGUF: from the Hub, from a URL, or dropped here. Files stay on this machine."
     >
       <div class="bench">
         <div class="panel">
           {loaded === undefined ? <BringForm guest={guest} /> : <Loaded loaded={loaded} />}
           <Loading />
-          <Problem error={guest.problem.value} />
+          {guest.problems.value.map((problem, i) => (
+            <Problem key={i} error={problem} />
+          ))}
           {guest.warnings.value.map((warning) => (
             <p key={warning} class="note warning" role="status">
               {warning}
