@@ -170,7 +170,7 @@ export class BackwardPass {
   /** All of a layer but its last product; see `Decoder` for the same steps over a whole cache. */
   #forwardLayer(layer: number, n: number, banks: Banks): void {
     const backend = this.#backend;
-    const { rmsNormEps: eps } = this.#config;
+    const { rmsNormEps: eps, noRopeLayers } = this.#config;
     const { inputs, attentionNorm, qProduct, kProduct, q, k, v, attention } = this.#state;
     const { middle, mlpNorm, gate, up, product } = this.#state;
     const x = inputs[layer]!;
@@ -185,8 +185,10 @@ export class BackwardPass {
     if (w.qNorm !== undefined) backend.rmsNorm(q, qProduct, w.qNorm, eps, n);
     if (w.kNorm !== undefined) backend.rmsNorm(k, kProduct, w.kNorm, eps, n);
     const spans = [{ cache: this.#cache, position: 0, n }];
-    backend.rope(q, this.#rope, spans);
-    backend.rope(k, this.#rope, spans);
+    if (!noRopeLayers.includes(layer)) {
+      backend.rope(q, this.#rope, spans);
+      backend.rope(k, this.#rope, spans);
+    }
     backend.writeKv(0, k, v, spans);
     backend.attention(attention, q, 0, spans);
     this.#gradients.copy(middle, x, n);
@@ -252,7 +254,7 @@ export class BackwardPass {
   /** dX: from the gradient of the layer's output to that of its input. */
   #backwardLayer(layer: number, n: number, banks: Banks, slots: Slots): void {
     const gradients = this.#gradients;
-    const { rmsNormEps: eps, headDim } = this.#config;
+    const { rmsNormEps: eps, headDim, noRopeLayers } = this.#config;
     const state = this.#state;
     const { dX, dNorm, dQ, dK, dV, dAttention, dGate, dUp, dM } = state;
     const w = this.#weights.layers[layer]!;
@@ -269,8 +271,10 @@ export class BackwardPass {
 
     gradients.linearBackward(dAttention, state.attention, dM, n, [of(dX, w.oProj)]);
     gradients.attentionBackward(dQ, dK, dV, dAttention, state.q, state.k, state.v, headDim, n);
-    gradients.ropeBackward(dQ, n, this.#rope, 0);
-    gradients.ropeBackward(dK, n, this.#rope, 0);
+    if (!noRopeLayers.includes(layer)) {
+      gradients.ropeBackward(dQ, n, this.#rope, 0);
+      gradients.ropeBackward(dK, n, this.#rope, 0);
+    }
     this.#normBackward(state.dQProduct, dQ, state.qProduct, w.qNorm, n);
     this.#normBackward(state.dKProduct, dK, state.kProduct, w.kNorm, n);
     gradients.linearBackward(dNorm, state.attentionNorm, dM, n, [

@@ -28,6 +28,8 @@ export interface ModelConfig {
   readonly mlpBias: boolean;
   /** An RMS norm of every head of q and k, before they are rotated (Qwen3). */
   readonly qkNorm: boolean;
+  /** Decoder layers that do not rotate q and k (SmolLM3), in order. */
+  readonly noRopeLayers: readonly number[];
   readonly bosTokenIds: readonly number[];
   readonly eosTokenIds: readonly number[];
 }
@@ -62,12 +64,14 @@ const MAX_HEADS = 4096; // Llama 3.1 405B: 128
 const MAX_HEAD_DIM = 4096; // Gemma: 256
 const MAX_POSITIONS = 67_108_864; // Llama 4 Scout: 10 485 760
 
-const MODEL_TYPES = ["llama", "mistral", "qwen2", "qwen3"] as const;
+const MODEL_TYPES = ["llama", "mistral", "qwen2", "qwen3", "smollm3"] as const;
 type ModelType = (typeof MODEL_TYPES)[number];
-const SUPPORTED = "llama (also SmolLM2 and TinyLlama), mistral, qwen2 or qwen3";
+const SUPPORTED = "llama (also SmolLM2 and TinyLlama), mistral, qwen2, qwen3 or smollm3";
 
 /** Where Qwen3Config finds no `head_dim`: it does not follow from the hidden size. */
 const QWEN3_HEAD_DIM = 128;
+/** Where SmolLM3Config finds no `rope_theta`. */
+const SMOLLM3_THETA = 2_000_000;
 
 const count = (limit: number) => v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(limit));
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
@@ -85,12 +89,14 @@ const configSchema = v.looseObject({
   max_position_embeddings: count(MAX_POSITIONS),
   hidden_act: v.nullish(v.string(), "silu"),
   rms_norm_eps: v.nullish(v.pipe(v.number(), v.minValue(0), v.maxValue(1)), 1e-6),
-  tie_word_embeddings: v.nullish(v.boolean(), false),
+  tie_word_embeddings: v.nullish(v.boolean()),
   attention_bias: v.nullish(v.boolean(), false),
   mlp_bias: v.nullish(v.boolean(), false),
   sliding_window: v.nullish(count(MAX_POSITIONS)),
   use_sliding_window: v.nullish(v.boolean(), false),
   layer_types: v.nullish(v.array(v.string())),
+  no_rope_layers: v.nullish(v.array(v.picklist([0, 1]))),
+  no_rope_layer_interval: v.nullish(count(MAX_LAYERS), 4),
   bos_token_id: tokenIds,
   eos_token_id: tokenIds,
   rope_theta: v.nullish(positive),
@@ -108,7 +114,7 @@ type RawConfig = v.InferOutput<typeof configSchema>;
  *
  * Defaults are those of transformers' LlamaConfig: `head_dim` = hidden_size / num_attention_heads, `num_key_value_heads` =
  * num_attention_heads, `rms_norm_eps` 1e-6, `rope_theta` 10000, untied embeddings, no biases. qwen2 always has biases on q, k
- * and v; qwen3 has heads of 128 and norms them. Token ids of `generationConfig` take precedence, as in transformers' `generate`.
+ * and v; qwen3 has heads of 128 and norms them; smollm3 has tied embeddings and `rope_theta` 2000000. Token ids of `generationConfig` take precedence, as in transformers' `generate`.
  *
  * @param json parsed config.json
  * @param generationConfig parsed generation_config.json, if there is one
@@ -142,8 +148,10 @@ export function parseModelConfig(
     const what = `each attention head must have an even number of features`;
     throw configError(what, "an even head_dim (default hidden_size / heads)", headDim, where);
   }
-  const { ropeTheta, ropeScaling } = parseRope(raw, raw.max_position_embeddings, where);
-  const llama = modelType === "llama";
+  const smollm3 = modelType === "smollm3";
+  const rope = smollm3 ? { ...raw, rope_theta: raw.rope_theta ?? SMOLLM3_THETA } : raw;
+  const { ropeTheta, ropeScaling } = parseRope(rope, raw.max_position_embeddings, where);
+  const llama = modelType === "llama" || smollm3;
   const attentionOutputBias = (llama || qwen3) && raw.attention_bias;
   return {
     modelType,
@@ -158,11 +166,12 @@ export function parseModelConfig(
     rmsNormEps: raw.rms_norm_eps,
     ropeTheta,
     ropeScaling,
-    tieWordEmbeddings: raw.tie_word_embeddings,
+    tieWordEmbeddings: raw.tie_word_embeddings ?? smollm3,
     attentionBias: modelType === "qwen2" || attentionOutputBias,
     attentionOutputBias,
     mlpBias: llama && raw.mlp_bias,
     qkNorm: qwen3,
+    noRopeLayers: smollm3 ? findNoRopeLayers(raw, where) : [],
     bosTokenIds: toList(generation.bos_token_id ?? raw.bos_token_id),
     eosTokenIds: toList(generation.eos_token_id ?? raw.eos_token_id),
   };
@@ -250,7 +259,7 @@ function checkOptions(raw: RawConfig, modelType: ModelType, where: string): void
       where,
     );
   }
-  if ((modelType === "qwen2" || modelType === "qwen3") && raw.use_sliding_window) {
+  if (["qwen2", "qwen3", "smollm3"].includes(modelType) && raw.use_sliding_window) {
     throw unsupported(
       "sliding-window attention is not supported",
       "use_sliding_window false",
@@ -268,6 +277,17 @@ function checkOptions(raw: RawConfig, modelType: ModelType, where: string): void
       where,
     );
   }
+}
+
+/** `no_rope_layers` says of each layer whether it rotates (1) or not (0); without it the last of every few does not. */
+function findNoRopeLayers(raw: RawConfig, where: string): number[] {
+  const { num_hidden_layers: layers, no_rope_layers: list, no_rope_layer_interval: step } = raw;
+  if (list && list.length < layers) {
+    const expected = `a number for each of ${layers} layers`;
+    throw configError("no_rope_layers is too short", expected, list, where);
+  }
+  const all = Array.from({ length: layers }, (_, layer) => layer);
+  return all.filter((layer) => (list ? list[layer] === 0 : (layer + 1) % step === 0));
 }
 
 function validate<S extends v.GenericSchema>(

@@ -304,7 +304,8 @@ export class Decoder {
     else backend.sampling!.embedChosen(x, this.#weights.embedding, chosen, n);
     yield 0;
 
-    for (let layer = 0; layer < this.config.layers; layer++) {
+    const { layers, noRopeLayers } = this.config;
+    for (let layer = 0; layer < layers; layer++) {
       const { attentionNorm, qNorm, kNorm, mlpNorm } = this.#weights.layers[layer]!;
       const products = this.#products.layers[layer]!;
 
@@ -312,11 +313,13 @@ export class Decoder {
       backend.rmsNorm(xNorm, x, attentionNorm, eps, n);
       backend.linear(xNorm, n, products.qkv);
 
-      // norms of heads, where the model has them; rotary positions, cache, attention
+      // norms of heads and rotary positions, where the layer has them; cache, attention
       if (qNorm !== undefined) backend.rmsNorm(q, q, qNorm, eps, n);
       if (kNorm !== undefined) backend.rmsNorm(k, k, kNorm, eps, n);
-      backend.rope(q, rope, spans);
-      backend.rope(k, rope, spans);
+      if (!noRopeLayers.includes(layer)) {
+        backend.rope(q, rope, spans);
+        backend.rope(k, rope, spans);
+      }
       backend.writeKv(layer, k, v, spans);
       backend.attention(attention, q, layer, spans);
 

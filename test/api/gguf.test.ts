@@ -83,6 +83,7 @@ describe("weights", () => {
     ["llama with biases", "llama", { ...GGUF_CONFIG, ...biased }],
     ["qwen2", "qwen2", { ...GGUF_CONFIG, modelType: "qwen2", attentionBias: true }],
     ["qwen3", "qwen3", { ...GGUF_CONFIG, modelType: "qwen3", qkNorm: true, headDim: 32 }],
+    ["smollm3", "smollm3", { ...GGUF_CONFIG, modelType: "smollm3", layers: 4, noRopeLayers: [3] }],
     ["tied embeddings", "llama", { ...GGUF_CONFIG, tieWordEmbeddings: true }],
   ])("%s: the bits of the same values in safetensors", async (_, architecture, config) => {
     const made = makeGgufModel(mixed, { config, architecture });

@@ -51,6 +51,13 @@ describe("the config", () => {
     expect(await configOf(file)).toEqual(config);
   });
 
+  test("of smollm3: every fourth layer without RoPE", async () => {
+    const changes = { modelType: "smollm3", layers: 9, noRopeLayers: [3, 7] };
+    const config = tinyConfig({ ...changes, tieWordEmbeddings: true });
+    const { file } = makeGgufModel(() => "F32", { config, architecture: "smollm3" });
+    expect(await configOf(file)).toEqual(config);
+  });
+
   test("of llama with biases everywhere", async () => {
     const changes = { attentionBias: true, attentionOutputBias: true, mlpBias: true };
     const config = tinyConfig(changes);

@@ -46,6 +46,7 @@ const CONFIGS: Readonly<Record<string, ModelConfig>> = {
     },
   }),
   "norms of heads": tinyConfig({ modelType: "qwen3", qkNorm: true, headDim: 16 }),
+  "a layer without rope": tinyConfig({ modelType: "smollm3", noRopeLayers: [1] }),
   "as many KV heads, linear rope": tinyConfig({
     kvHeads: 4,
     headDim: 20,

@@ -1,5 +1,5 @@
-// Compares Tureen with llama.cpp on random weights of SmolLM2-135M's shape and of a small Qwen3, prints tables, and fails if they
-// disagree by more than the bounds below. README.md says what the figures mean.
+// Compares Tureen with llama.cpp on random weights of SmolLM2-135M's shape, of a small Qwen3 and of a small SmolLM3, prints tables,
+// and fails if they disagree by more than the bounds below. README.md says what the figures mean.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
 import { compareLogits } from "./compare.mjs";
 import { RANDOM_BLOCKS } from "./random-blocks.mjs";
-import { CONFIG, GGUF_CONFIG, QWEN3_CONFIG, randomSequences } from "./shape.mjs";
+import { CONFIG, GGUF_CONFIG, QWEN3_CONFIG, randomSequences, SMOLLM3_CONFIG } from "./shape.mjs";
 
 const SEQUENCES = 4;
 const LENGTH = 24;
@@ -60,6 +60,7 @@ try {
   const failures = [
     ...(await compareModel(llama, "SmolLM2-135M", CONFIG)),
     ...(await compareModel(llama, "Qwen3", QWEN3_CONFIG)),
+    ...(await compareModel(llama, "SmolLM3", SMOLLM3_CONFIG)),
     ...(await compareTypes(llama)),
   ];
   await llama.dispose();

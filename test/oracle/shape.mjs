@@ -39,6 +39,21 @@ export const QWEN3_CONFIG = {
   use_sliding_window: false,
 };
 
+/** SmolLM3 in small: every fourth layer without RoPE. */
+export const SMOLLM3_CONFIG = {
+  ...CONFIG,
+  architectures: ["SmolLM3ForCausalLM"],
+  model_type: "smollm3",
+  hidden_size: 512,
+  num_hidden_layers: 16,
+  num_attention_heads: 8,
+  num_key_value_heads: 2,
+  vocab_size: 8192,
+  rms_norm_eps: 1e-6,
+  rope_theta: 5000000,
+  no_rope_layers: Array.from({ length: 16 }, (_, i) => (i % 4 === 3 ? 0 : 1)),
+};
+
 /** Weights in the soup: `weight`. PEFT's scaling is `alpha / rank`, once above and once at 1. */
 export const ADAPTERS = [
   { name: "first", rank: 16, alpha: 32, weight: 0.7 },
@@ -55,7 +70,7 @@ const HEAD_NORM_STD = 0.3;
 const LORA_B_STD = 0.04;
 
 /**
- * `rotatedHeads`: heads that RoPE turns, where llama.cpp wants their rows in another order: in models of the type llama.
+ * `rotatedHeads`: heads that RoPE turns, where llama.cpp wants their rows in another order: not in Qwen3.
  * @typedef {{ path: string, gguf: string, rows: number, cols: number, rotatedHeads: number }} Linear
  */
 
@@ -68,7 +83,7 @@ export function listLinears(config = CONFIG) {
   const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
   const { head_dim: headDim = hidden / heads } = config;
   const [q, kv] = [heads * headDim, kvHeads * headDim];
-  const isRotated = config.model_type === "llama";
+  const isRotated = config.model_type !== "qwen3";
   const layer = (i) =>
     [
       ["self_attn.q_proj", "attn_q", q, hidden, isRotated ? heads : 0],

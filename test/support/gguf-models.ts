@@ -36,6 +36,9 @@ const NAMES: readonly (readonly [hub: RegExp, gguf: string])[] = [
   [/^model\.layers\.(\d+)\.mlp\.(gate|up|down)_proj/, "blk.$1.ffn_$2"],
 ];
 
+/** Architectures whose q and k have another order of rows. */
+const PERMUTED = ["llama", "smollm3"];
+
 export function ggufName(name: string): string {
   const [pattern, to] = NAMES.find(([from]) => from.test(name))!;
   return name.replace(pattern, to);
@@ -113,10 +116,10 @@ export function makeGgufModel(
 ): GgufModel {
   const tensors = new Map<string, GoldenTensor>();
   const written: GgufTensorSpec[] = [];
-  const isLlama = architecture === "llama";
+  const isPermuted = PERMUTED.includes(architecture);
   let seed = 1;
   for (const [name, { shape, values }] of randomTensors(config)) {
-    const permuted = isLlama && /\.[qk]_proj\./.test(name);
+    const permuted = isPermuted && /\.[qk]_proj\./.test(name);
     const rows = shape[0]!;
     const put = (to: Float32Array): Float32Array =>
       permuted ? interleave(to, rows, config.headDim) : to;
@@ -244,7 +247,7 @@ export function makeAdapters(
     tensors.set(`base_model.model.${path}.lora_A.weight`, a);
     tensors.set(`base_model.model.${path}.lora_B.weight`, b);
     const gguf = ggufName(`${path}.weight`);
-    const permuted = architecture === "llama" && /^[qk]_proj$/.test(name);
+    const permuted = PERMUTED.includes(architecture) && /^[qk]_proj$/.test(name);
     const bValues = permuted ? interleave(b.values, rows, config.headDim) : b.values;
     written.push({ name: `${gguf}.lora_a`, type: 0, shape: a.shape, data: bytesOf(a.values) });
     written.push({ name: `${gguf}.lora_b`, type: 0, shape: b.shape, data: bytesOf(bValues) });

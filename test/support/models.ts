@@ -198,6 +198,7 @@ export function tinyConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
     attentionOutputBias: false,
     mlpBias: false,
     qkNorm: false,
+    noRopeLayers: [],
     bosTokenIds: [1],
     eosTokenIds: [2],
     ...changes,

@@ -74,6 +74,28 @@ const qwen3 = {
   vocab_size: 151936,
 };
 
+const smolLm3 = {
+  architectures: ["SmolLM3ForCausalLM"],
+  attention_bias: false,
+  hidden_act: "silu",
+  hidden_size: 2048,
+  intermediate_size: 11008,
+  layer_types: Array.from({ length: 36 }, () => "full_attention"),
+  max_position_embeddings: 65536,
+  mlp_bias: false,
+  model_type: "smollm3",
+  no_rope_layer_interval: 4,
+  no_rope_layers: Array.from({ length: 36 }, (_, i) => (i % 4 === 3 ? 0 : 1)),
+  num_attention_heads: 16,
+  num_hidden_layers: 36,
+  num_key_value_heads: 4,
+  rms_norm_eps: 1e-6,
+  rope_theta: 5000000,
+  sliding_window: null,
+  use_sliding_window: false,
+  vocab_size: 128256,
+};
+
 const parse = (json: unknown, generation?: unknown): ModelConfig =>
   parseModelConfig(json, generation, "config.json");
 
@@ -97,6 +119,7 @@ describe("parseModelConfig", () => {
       attentionOutputBias: false,
       mlpBias: false,
       qkNorm: false,
+      noRopeLayers: [],
       bosTokenIds: [0],
       eosTokenIds: [0],
     });
@@ -195,6 +218,30 @@ describe("parseModelConfig", () => {
     expect(parse({ ...qwen3, attention_bias: true })).toMatchObject(biased);
   });
 
+  it("reads smollm3: layers without RoPE, by list or by interval; tied unless it says otherwise", () => {
+    const expected = [3, 7, 11, 15, 19, 23, 27, 31, 35];
+    expect(parse(smolLm3)).toMatchObject({
+      headDim: 128,
+      ropeTheta: 5000000,
+      tieWordEmbeddings: true,
+      attentionBias: false,
+      qkNorm: false,
+      noRopeLayers: expected,
+    });
+    expect(parse({ ...smolLm3, no_rope_layers: null }).noRopeLayers).toEqual(expected);
+    const { no_rope_layers: list, no_rope_layer_interval: _, rope_theta: __, ...rest } = smolLm3;
+    expect(parse(rest)).toMatchObject({ noRopeLayers: expected, ropeTheta: 2000000 });
+    const sixth = parse({ ...rest, no_rope_layer_interval: 6 });
+    expect(sixth.noRopeLayers).toEqual([5, 11, 17, 23, 29, 35]);
+    const first = parse({ ...rest, no_rope_layers: [0, ...list.slice(1), 0] }); // more than layers
+    expect(first.noRopeLayers).toEqual([0, ...expected]);
+    expect(parse({ ...rest, tie_word_embeddings: false }).tieWordEmbeddings).toBe(false);
+    const biased = { attentionBias: true, attentionOutputBias: true, mlpBias: true };
+    expect(parse({ ...rest, attention_bias: true, mlp_bias: true })).toMatchObject(biased);
+    // what is no field of other types means nothing there
+    expect(parse({ ...smolLm2, no_rope_layers: [0] }).noRopeLayers).toEqual([]);
+  });
+
   it("takes token ids as number or list, generation_config.json first", () => {
     expect(parse({ ...smolLm2, eos_token_id: [2, 3] }).eosTokenIds).toEqual([2, 3]);
     const generation = { eos_token_id: [128001, 128008], temperature: 0.6 };
@@ -220,7 +267,7 @@ describe("parseModelConfig refuses", () => {
         model_type,
         { ...smolLm2, model_type },
         "MODEL_UNSUPPORTED",
-        new RegExp(`model_type "${model_type}" is not supported: expected llama.*qwen2 or qwen3`),
+        new RegExp(`model_type "${model_type}" is not supported: expected llama.*qwen3 or smollm3`),
       ],
     ),
     ...["qwen3_moe", "qwen2_moe", "mixtral"].map(
@@ -273,6 +320,30 @@ describe("parseModelConfig refuses", () => {
       { ...qwen3, use_sliding_window: true, sliding_window: 4096 },
       "MODEL_UNSUPPORTED",
       /use_sliding_window false/,
+    ],
+    [
+      "a smollm3 window",
+      { ...smolLm3, use_sliding_window: true, sliding_window: 4096 },
+      "MODEL_UNSUPPORTED",
+      /use_sliding_window false/,
+    ],
+    [
+      "too few layers with or without RoPE",
+      { ...smolLm3, no_rope_layers: [1, 1, 1, 0] },
+      "MODEL_CONFIG_INVALID",
+      /no_rope_layers is too short: expected a number for each of 36 layers, found \[1,1,1,0\]/,
+    ],
+    [
+      "layers with half a RoPE",
+      { ...smolLm3, no_rope_layers: smolLm3.no_rope_layers.map((rope) => rope / 2) },
+      "MODEL_CONFIG_INVALID",
+      /no_rope_layers\.0 is missing or invalid/,
+    ],
+    [
+      "no interval",
+      { ...smolLm3, no_rope_layers: null, no_rope_layer_interval: 0 },
+      "MODEL_CONFIG_INVALID",
+      /no_rope_layer_interval/,
     ],
     [
       "sliding layers of qwen3",

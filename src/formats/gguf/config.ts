@@ -25,6 +25,7 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   mistral: "MistralForCausalLM",
   qwen2: "Qwen2ForCausalLM",
   qwen3: "Qwen3ForCausalLM",
+  smollm3: "SmolLM3ForCausalLM", // llama.cpp has no key for layers without RoPE: it is every fourth, the config's default
 };
 
 /**
@@ -69,7 +70,7 @@ export function toConfigJson(
     tie_word_embeddings: !tensors.has("output.weight"),
     attention_bias: hasBias("attn_q"),
     mlp_bias: hasBias("ffn_gate"),
-    // of these, qwen2 and qwen3 would take a default
+    // of these, others than llama would take a default
     ...(modelType === "mistral" ? { sliding_window: window } : { use_sliding_window: false }),
     torch_dtype: "float32",
   };

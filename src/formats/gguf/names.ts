@@ -42,11 +42,12 @@ function own(table: Readonly<Record<string, string>>, key: string): string | und
 }
 
 /**
- * Whether llama.cpp holds a tensor's rows in another order: for architecture `llama`, its converter puts the two rows next to each
+ * Whether llama.cpp holds a tensor's rows in another order: for architectures `llama` and `smollm3`, its converter puts the two rows next to each
  * other that rotary positions turn together, in the weights and biases of q and k, and so in an adapter's B.
  */
 export function isPermuted(architecture: string, name: string): boolean {
-  return architecture === "llama" && /^blk\.\d+\.attn_[qk]\.(weight(\.lora_b)?|bias)$/.test(name);
+  const turnsNeighbours = architecture === "llama" || architecture === "smollm3";
+  return turnsNeighbours && /^blk\.\d+\.attn_[qk]\.(weight(\.lora_b)?|bias)$/.test(name);
 }
 
 /** The row of the file that is row `row` of transformers, in heads of `headDim` rows. */

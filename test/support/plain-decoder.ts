@@ -1,5 +1,5 @@
-// Qwen3 once more, after transformers' modeling_qwen3.py and PEFT's LoRA, in f64 and in as many loops as it takes. Shares nothing with
-// the engine, so that a misunderstanding cannot be in both.
+// Qwen3 and SmolLM3 once more, after transformers' modeling_qwen3.py, modeling_smollm3.py and PEFT's LoRA, in f64 and in as many loops
+// as it takes. Shares nothing with the engine, so that a misunderstanding cannot be in both.
 
 /** By transformers' and PEFT's names, row-major. */
 export type PlainTensors = ReadonlyMap<string, { readonly values: ArrayLike<number> }>;
@@ -20,19 +20,24 @@ export interface PlainShape {
   readonly headDim: number;
   readonly rmsNormEps: number;
   readonly ropeTheta: number;
+  /** As in Qwen3. */
+  readonly qkNorm: boolean;
+  /** As in SmolLM3. */
+  readonly noRopeLayers: readonly number[];
 }
 
 /**
  * Logits of every position.
  * @param round applied to whatever is stored: `Math.fround` shows what f32 costs. Default: nothing
  */
-export function plainQwen3(
+export function plainDecoder(
   tensors: PlainTensors,
-  { hiddenSize, layers, heads, kvHeads, headDim, rmsNormEps, ropeTheta }: PlainShape,
+  shape: PlainShape,
   adapters: readonly PlainAdapter[],
   ids: readonly number[],
   round: (x: number) => number = (x) => x,
 ): number[][] {
+  const { hiddenSize, layers, heads, kvHeads, headDim, rmsNormEps, ropeTheta } = shape;
   const of = (name: string): ArrayLike<number> => tensors.get(name)!.values;
 
   const multiply = (matrix: ArrayLike<number>, x: readonly number[]): number[] =>
@@ -86,9 +91,11 @@ export function plainQwen3(
     const normed = stream.map((x) => norm(`${at}.input_layernorm.weight`, x));
     const turned = (which: "q" | "k"): number[][][] =>
       normed.map((x, position) =>
-        headsOf(linear(`${at}.self_attn.${which}_proj`, x)).map((head) =>
-          rotate(norm(`${at}.self_attn.${which}_norm.weight`, head), position),
-        ),
+        headsOf(linear(`${at}.self_attn.${which}_proj`, x)).map((head) => {
+          const name = `${at}.self_attn.${which}_norm.weight`;
+          const own = shape.qkNorm ? norm(name, head) : head;
+          return shape.noRopeLayers.includes(layer) ? own : rotate(own, position);
+        }),
       );
     const [q, k] = [turned("q"), turned("k")];
     const v = normed.map((x) => headsOf(linear(`${at}.self_attn.v_proj`, x)));

@@ -1,5 +1,5 @@
-// Qwen3, whose q and k heads are normed, against an f64 implementation that shares nothing with the engine: logits of one pass and of
-// single tokens, with two adapters on all linear layers, and the gradient of their weights.
+// Qwen3, whose q and k heads are normed, and SmolLM3, some of whose layers do not rotate them, against an f64 implementation that
+// shares nothing with the engine: logits of one pass and of single tokens, with two adapters on all linear layers, and the gradient of their weights.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Backend, SoupEntry } from "../../src/backend/backend.ts";
 import { BackwardPass } from "../../src/learn/backward.ts";
@@ -17,14 +17,20 @@ import {
   type TestModel,
   tinyConfig,
 } from "../support/models.ts";
-import { type PlainAdapter, plainQwen3 } from "../support/plain-qwen3.ts";
+import { type PlainAdapter, plainDecoder } from "../support/plain-decoder.ts";
 import { expectClose, maxAbs, maxDifference, randomValues } from "../support/values.ts";
 
 const qwen3 = { modelType: "qwen3", qkNorm: true, rmsNormEps: 1e-6, ropeTheta: 1e6 };
 const SHAPES: Record<string, ModelConfig> = {
-  "heads of 16": tinyConfig({ ...qwen3, headDim: 16 }),
-  "heads of 128, one for keys": tinyConfig({ ...qwen3, heads: 2, kvHeads: 1, headDim: 128 }),
-  "heads wider than a workgroup": tinyConfig({ ...qwen3, heads: 2, kvHeads: 1, headDim: 160 }),
+  Qwen3: tinyConfig({ ...qwen3, headDim: 16 }),
+  "Qwen3, heads of 128, one for keys": tinyConfig({ ...qwen3, heads: 2, kvHeads: 1, headDim: 128 }),
+  "Qwen3, heads wider than a workgroup": tinyConfig({
+    ...qwen3,
+    heads: 2,
+    kvHeads: 1,
+    headDim: 160,
+  }),
+  SmolLM3: tinyConfig({ modelType: "smollm3", noRopeLayers: [1], headDim: 16 }),
 };
 const IDS = [3, 20, 37, 54, 10, 27, 44, 0, 17, 34, 51];
 const WEIGHTS = [0.8, -0.5];
@@ -50,14 +56,14 @@ function setUp(config: ModelConfig): Setup {
     tensors: adapterTensors(config, rank),
     factor: () => WEIGHTS[i]!,
   }));
-  const logits = plainQwen3(tensors, config, adapters, IDS).flat();
-  const rounded = plainQwen3(tensors, config, adapters, IDS, Math.fround).flat();
+  const logits = plainDecoder(tensors, config, adapters, IDS).flat();
+  const rounded = plainDecoder(tensors, config, adapters, IDS, Math.fround).flat();
   const lossAt = (path = "", which = 0, change = 0): number => {
     const changed = adapters.map((adapter, i) => ({
       ...adapter,
       factor: (at: string) => WEIGHTS[i]! + (at === path && i === which ? change : 0),
     }));
-    return crossEntropy(plainQwen3(tensors, config, changed, IDS));
+    return crossEntropy(plainDecoder(tensors, config, changed, IDS));
   };
   // central differences: their errors, h² L‴ / 6 and 1e-16 / h, are far below what f32 costs
   const h = 1e-4;
@@ -105,17 +111,23 @@ beforeAll(() => {
   for (const [name, config] of Object.entries(SHAPES)) setups.set(name, setUp(config));
 });
 
-test("the norms of heads count", () => {
-  const { config, tensors, adapters, logits, cost } = setups.get("heads of 16")!;
+test("the norms of heads count, and so does where nothing is rotated", () => {
+  const { config, tensors, adapters, logits, cost } = setups.get("Qwen3")!;
   for (const which of ["q", "k"]) {
     const name = `model.layers.1.self_attn.${which}_norm.weight`;
     const ones = new Map(tensors).set(name, { shape: [16], values: new Float32Array(16).fill(1) });
-    const others = plainQwen3(ones, config, adapters, IDS).flat();
+    const others = plainDecoder(ones, config, adapters, IDS).flat();
     expect(maxDifference(others, logits)).toBeGreaterThan(1000 * cost);
+  }
+  const smol = setups.get("SmolLM3")!;
+  for (const noRopeLayers of [[], [0], [0, 1]]) {
+    const changed = { ...smol.config, noRopeLayers };
+    const others = plainDecoder(smol.tensors, changed, smol.adapters, IDS).flat();
+    expect(maxDifference(others, smol.logits)).toBeGreaterThan(1000 * smol.cost);
   }
 });
 
-describe.each(backendsAndGpu)("Qwen3 on $name", ({ name, create, unavailable }) => {
+describe.each(backendsAndGpu)("on $name", ({ name, create, unavailable }) => {
   if (unavailable !== undefined) {
     test.skip(`is not available here: ${unavailable}`, () => undefined);
     return;
