@@ -290,6 +290,19 @@ describe.skipIf(missing !== undefined && !mustRun).each([
           buffer: Buffer.from(content),
         })),
       );
+    const drop = async (name: keyof typeof GGUF) => {
+      const text = Buffer.from(GGUF[name]).toString("base64");
+      const dataTransfer = await page.evaluateHandle(
+        ([name, text]) => {
+          const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+          const data = new DataTransfer();
+          data.items.add(new File([bytes], name));
+          return data;
+        },
+        [name, text] as const,
+      );
+      await bring.locator(".drop").dispatchEvent("drop", { dataTransfer });
+    };
     const answers = async (expected: RegExp) => {
       await bring.getByLabel("Temperature").fill("0");
       await bring.getByLabel("Message").fill(PROMPT);
@@ -302,7 +315,7 @@ describe.skipIf(missing !== undefined && !mustRun).each([
     const weights = bring.locator('input[name="quantize"]:checked + span');
 
     // What cannot be used says why, and what is there stays.
-    await pick({ "facts.gguf": GGUF["facts.gguf"] });
+    await drop("facts.gguf");
     await waitForText(page, "#bring [role=status]", /^Adapters: facts\.\s*$/);
     const first = Object.keys(makeKitchenShards("m"))[0]!;
     await pick({
@@ -326,7 +339,7 @@ describe.skipIf(missing !== undefined && !mustRun).each([
     await waitForText(page, "#bring [role=status]", /^Model: adapter\. Adapters: facts, format/);
     expect(await readText(weights)).toBe("as in the file");
     await load.click();
-    expect(await waitForText(page, "#bring .loaded", /layers/)).toMatch(/as mixed/);
+    expect(await waitForText(page, "#bring .loaded", /layers/)).toMatch(/in several types/);
     await bring.getByLabel("format", { exact: true }).waitFor();
     await answers(SOUP);
 
@@ -348,7 +361,7 @@ describe.skipIf(missing !== undefined && !mustRun).each([
     await bring.getByText("Hub address and token").click();
     await bring.getByLabel(/huggingface/).fill(hub.endpoint);
     await load.click();
-    await waitForText(page, "#bring .loaded", /as mixed/);
+    await waitForText(page, "#bring .loaded", /in several types/);
     const add = async (address: string) => {
       await bring.getByLabel("Add an adapter").fill(address);
       await bring.getByRole("button", { name: "Add", exact: true }).click();

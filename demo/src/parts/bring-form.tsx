@@ -6,9 +6,11 @@ import { DropZone } from "./drop-zone.tsx";
 
 export const ADDRESSES = "org/name, org/name/file.gguf or a URL";
 
+const EXAMPLE = "HuggingFaceTB/SmolLM2-135M-Instruct";
+
 /** By label: what `quantize` is then, and in words. */
 const WEIGHTS = {
-  "as in the file": [undefined, "exactly; of a GGUF file in its own types"],
+  "as in the file": [undefined, "floats exactly, GGUF types as q8 or q4"],
   q8: ["q8", "9 bits a weight"],
   q4: ["q4", "5 bits a weight, fastest"],
 } as const;
@@ -112,6 +114,9 @@ export function BringForm({ guest }: { readonly guest: Guest }) {
         </button>
         <button type="button" disabled={isBusy} onClick={() => name("./kitchen/base")}>
           Use the kitchen's files
+        </button>
+        <button type="button" disabled={isBusy} onClick={() => name(EXAMPLE)}>
+          SmolLM2, 270 MB
         </button>
       </div>
     </form>

@@ -84,7 +84,8 @@ function Loaded({ loaded }: { readonly loaded: GuestModel }) {
       <p class="loaded">
         <b>{info.name}</b>
         <span class="note">
-          {info.config.layers} layers, {formatBytes(info.weightBytes)} as {info.weightType},{" "}
+          {info.config.layers} layers, {formatBytes(info.weightBytes)}{" "}
+          {info.weightType === "mixed" ? "in several types" : `as ${info.weightType}`},{" "}
           {backend.name} {backend.build}, {backend.threads}{" "}
           {backend.threads === 1 ? "thread" : "threads"} ({backend.reason})
         </span>
