@@ -16,6 +16,15 @@ render(<App />, root);
 // Another link to this page, put into the address: its soup is another one.
 addEventListener("hashchange", () => location.reload());
 
+// A file that is dropped beside the zone for it would take the page's place, and all that is on it.
+for (const type of ["dragover", "drop"] as const) {
+  addEventListener(type, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "none";
+  });
+}
+
 await openKitchen();
 if (kitchen.value !== undefined) await beginTasting(kitchen.value);
 await keepOffline(); // after the kitchen: both would fetch at once

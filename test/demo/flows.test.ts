@@ -302,6 +302,15 @@ describe.skipIf(missing !== undefined && !mustRun).each([
         [name, text] as const,
       );
       await bring.locator(".drop").dispatchEvent("drop", { dataTransfer });
+      // beside the zone it would be opened in the page's place
+      const isOpened = await page.evaluate(
+        (dataTransfer) =>
+          document.body.dispatchEvent(
+            new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }),
+          ),
+        dataTransfer,
+      );
+      expect(isOpened).toBe(false);
     };
     const answers = async (expected: RegExp) => {
       await bring.getByLabel("Temperature").fill("0");

@@ -56,7 +56,6 @@ export function BringForm({ guest }: { readonly guest: Guest }) {
         autocomplete="off"
         spellcheck={false}
         placeholder={ADDRESSES}
-        required={base.value === undefined}
         value={address.value}
         onInput={(event) => name(event.currentTarget.value)}
       />

@@ -81,7 +81,7 @@ function Loaded({ loaded }: { readonly loaded: GuestModel }) {
   const { backend } = info;
   return (
     <>
-      <p class="loaded">
+      <p class="loaded" role="status">
         <b>{info.name}</b>
         <span class="note">
           {info.config.layers} layers, {formatBytes(info.weightBytes)}{" "}
