@@ -1,5 +1,6 @@
 // Gradients of causal attention over one sequence, by its q, k and v. Per head, with P = softmax(scale · q Kᵀ) and
 // dP = dOut Vᵀ:
+// where a query sees the last `window` keys up to its own:
 //   dS = scale · P ⊙ (dP - Σ_j P ⊙ dP),  dQ = dS K,  dK = dSᵀ Q,  dV = Pᵀ dOut
 // dK and dV add up over the query heads that share a KV head. P is recomputed. Each KV head belongs to one thread.
 import { exponentiate } from "./softmax";
@@ -29,6 +30,7 @@ export function attention_backward_f32(
   headDim: i32,
   scale: f32,
   scratch: usize,
+  window: i32,
   tid: i32,
   threads: i32,
 ): void {
@@ -80,7 +82,7 @@ export function attention_backward_f32(
         }
         for (let r = i; r < i + 4; r++) {
           const row = usize(r) * np * 4;
-          if (r < n) derive_row(p + row, ds + row, r + 1, np, scale, tile);
+          if (r < n) derive_row(p + row, ds + row, r + 1, window, np, scale, tile);
           else clear_rows(p + row, ds + row, np);
         }
         for (let d = 0; d < dp; d += 8) {
@@ -204,8 +206,20 @@ function add_transposed(
   }
 }
 
-/** One query: raw products p = q·k and ds = dout·v of `visible` keys become P and dS; the rest of np is 0. sums: 8 bytes of scratch. */
-function derive_row(p: usize, ds: usize, visible: i32, np: i32, scale: f32, sums: usize): void {
+/**
+ * One query: raw products p = q·k and ds = dout·v of `visible` keys, or the last `window` of them, become P and dS; the rest of np
+ * is 0. sums: 8 bytes of scratch.
+ */
+function derive_row(
+  p: usize,
+  ds: usize,
+  visible: i32,
+  window: i32,
+  np: i32,
+  scale: f32,
+  sums: usize,
+): void {
+  for (let j = 0; j < visible - window; j++) store<f32>(p + (j << 2), -Infinity);
   exponentiate(p, visible, np, scale, sums);
   const inverse: f32 = 1 / load<f32>(sums, 4);
   let mean: f32 = 0;

@@ -1,12 +1,12 @@
 // Causal attention with grouped heads over a KV cache (kv-cache.ts):
-//   out = softmax(q Kᵀ / sqrt(headDim)) V, token i sees positions 0..position + i
+//   out = softmax(q Kᵀ / sqrt(headDim)) V, token i sees positions 0..position + i, of these the last `window`
 //
 // Keys are taken in blocks of 64. Of each block, a query gets a *partial*: the maximum of its scores, the sum of their
 // exponentials, and the values' sum weighted by them. Partials are folded together with positions ascending, by the rule of
 // online softmax (arXiv 1805.02867, section 3.1). So a score, sum or output has one order of additions, whether blocks are
 // computed one after another (`attention`) or dealt out to threads (`attention_parts`, then `attention_combine`), and
 // whatever tokens go along. Within a block: dimensions ascending; keys in four lanes, (l0 + l1) + (l2 + l3); positions
-// ascending. Keys that a query may not see take part with weight 0, which adds nothing.
+// ascending. Keys that a query may not see take part with weight 0, which adds nothing; blocks that none of a call sees are left out.
 //
 // A unit of work has up to 4 of the queries that read one KV head (tokens × heads of the group), so each key and value is
 // loaded once for 4 queries. Type parameter: that of the cache.
@@ -29,6 +29,7 @@ function scratch_bytes(valueDim: i32): usize {
  * out, q        [n, heads × headDim] f32
  * keys, values  one layer of the cache
  * scratch       per thread 2176 + 48 valueDim bytes
+ * window        at least 1
  */
 export function attention<T>(
   out: usize,
@@ -43,6 +44,7 @@ export function attention<T>(
   position: i32,
   scale: f32,
   scratch: usize,
+  window: i32,
   tid: i32,
   threads: i32,
 ): void {
@@ -63,7 +65,8 @@ export function attention<T>(
     for (let i = 0; i <= last; i++) clear_partial(sums + usize(i) * bytes);
     const queryPanel = gather(panel, q, head, first, last, group, heads, headDim);
     const limit = position + (first + last) / group + 1;
-    for (let start = 0; start < limit; start += KEY_BLOCK) {
+    const begin = first_block(position + first / group, window) * KEY_BLOCK;
+    for (let start = begin; start < limit; start += KEY_BLOCK) {
       attend<T>(
         parts,
         bytes,
@@ -79,6 +82,7 @@ export function attention<T>(
         length,
         position,
         start,
+        window,
         scale,
       );
       for (let i = 0; i <= last; i++) {
@@ -92,7 +96,7 @@ export function attention<T>(
   }
 }
 
-/** As `attention`, but only the partials: parts [kvHeads, n × group, blocks], blocks = ⌈(position + n) / 64⌉. */
+/** As `attention`, but only the partials: parts [kvHeads, n × group, blocks], of all blocks that one of the tokens sees. */
 export function attention_parts<T>(
   parts: usize,
   q: usize,
@@ -106,13 +110,15 @@ export function attention_parts<T>(
   position: i32,
   scale: f32,
   scratch: usize,
+  window: i32,
   tid: i32,
   threads: i32,
 ): void {
   const group = heads / kvHeads;
   const queries = n * group;
   const quarters = (queries + 3) >> 2;
-  const blocks = (position + n + KEY_BLOCK - 1) / KEY_BLOCK;
+  const firstBlock = first_block(position, window);
+  const blocks = (position + n + KEY_BLOCK - 1) / KEY_BLOCK - firstBlock;
   const valueDim = (headDim + 7) & ~7;
   const bytes = partial_bytes(valueDim);
   const panel = scratch + usize(tid) * scratch_bytes(valueDim);
@@ -136,7 +142,8 @@ export function attention_parts<T>(
       headDim,
       length,
       position,
-      block * KEY_BLOCK,
+      (firstBlock + block) * KEY_BLOCK,
+      window,
       scale,
     );
   }
@@ -156,12 +163,13 @@ export function attention_combine(
   headDim: i32,
   position: i32,
   scratch: usize,
+  window: i32,
   tid: i32,
   threads: i32,
 ): void {
   const group = heads / kvHeads;
   const queries = n * group;
-  const blocks = (position + n + KEY_BLOCK - 1) / KEY_BLOCK;
+  const blocks = (position + n + KEY_BLOCK - 1) / KEY_BLOCK - first_block(position, window);
   const valueDim = (headDim + 7) & ~7;
   const bytes = partial_bytes(valueDim);
   const sum = scratch + usize(tid) * scratch_bytes(valueDim);
@@ -174,6 +182,11 @@ export function attention_combine(
     const to = out + query_offset(unit % queries, unit / queries, group, heads, headDim);
     put_result(to, sum, headDim);
   }
+}
+
+/** Of the keys that a token at `position` sees. */
+function first_block(position: i32, window: i32): i32 {
+  return max(0, position + 1 - window) / KEY_BLOCK;
 }
 
 /** Byte offset of query `index` of a KV head in [n, heads × headDim]: tokens first, then the heads of the group. */
@@ -202,6 +215,7 @@ function attend<T>(
   length: i32,
   position: i32,
   start: i32,
+  window: i32,
   scale: f32,
 ): void {
   const row: usize = KEY_BLOCK << 2;
@@ -223,9 +237,12 @@ function attend<T>(
   }
 
   for (let i = 0; i <= last; i++) {
-    const visible = min(count, position + (first + i) / group + 1 - start);
+    const end = position + (first + i) / group + 1 - start;
+    const visible = min(count, end);
+    const hidden = end - window; // so many of the first, if any
     const line = scores + usize(i) * row;
-    if (visible > 0) {
+    if (visible > 0 && hidden < visible) {
+      for (let k = 0; k < hidden; k++) store<f32>(line + (k << 2), -Infinity);
       exponentiate(line, visible, count, scale, parts + usize(i) * step);
     } else {
       clear_partial(parts + usize(i) * step);

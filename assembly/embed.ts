@@ -1,4 +1,4 @@
-// Embedding lookup: out[i] = W[ids[i]], dequantized from the packed table. Split over threads by token.
+// Embedding lookup: out[i] = scale · W[ids[i]], dequantized from the packed table. Split over threads by token.
 import { load_float } from "./half";
 import { Q4_BLOCK_BYTES, Q8_BLOCK_BYTES, q4_offset, q8_offset, split, tile_bytes } from "./layout";
 
@@ -14,6 +14,7 @@ export function embed_floats<W>(
   ids: usize,
   n: i32,
   cols: i32,
+  scale: f32,
   tid: i32,
   threads: i32,
 ): void {
@@ -22,7 +23,7 @@ export function embed_floats<W>(
     let w = table + usize(row >> 3) * tile_bytes<W>(cols) + (row & 7) * sizeof<W>();
     let to = out + usize(i) * (cols << 2);
     for (let col = 0; col < cols; col++) {
-      store<f32>(to, load_float<W>(w));
+      store<f32>(to, scale * load_float<W>(w));
       w += 8 * sizeof<W>();
       to += 4;
     }
@@ -36,6 +37,7 @@ export function embed_q8(
   ids: usize,
   n: i32,
   cols: i32,
+  scale: f32,
   tid: i32,
   threads: i32,
 ): void {
@@ -48,7 +50,7 @@ export function embed_q8(
     for (let col = 0; col < cols; col++) {
       const block = w + (col >> 5) * Q8_BLOCK_BYTES;
       const q = load<i8>(block + q8_offset(col & 31, lane));
-      store<f32>(to + (col << 2), load<f32>(block + (lane << 2)) * f32(q));
+      store<f32>(to + (col << 2), scale * (load<f32>(block + (lane << 2)) * f32(q)));
     }
   }
 }
@@ -60,6 +62,7 @@ export function embed_q4(
   ids: usize,
   n: i32,
   cols: i32,
+  scale: f32,
   tid: i32,
   threads: i32,
 ): void {
@@ -74,8 +77,8 @@ export function embed_q4(
       const byte = load<u8>(block + q4_offset(col & 31, lane));
       const q = f32(col & 4 ? byte >> 4 : byte & 15);
       const pair = load<u32>(block + (lane << 2));
-      const scale = reinterpret<f32>(pair << 16);
-      store<f32>(to + (col << 2), scale * q + reinterpret<f32>(pair & 0xffff0000));
+      const weight = reinterpret<f32>(pair << 16) * q + reinterpret<f32>(pair & 0xffff0000);
+      store<f32>(to + (col << 2), scale * weight);
     }
   }
 }

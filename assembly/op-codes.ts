@@ -41,3 +41,5 @@ export const OP_LINEAR_F16: i32 = 36;
 export const OP_LINEAR_BF16: i32 = 37;
 export const OP_PACK_WEIGHTS_F16: i32 = 38;
 export const OP_PACK_WEIGHTS_BF16: i32 = 39;
+export const OP_GELU_MUL: i32 = 40;
+export const OP_GELU_MUL_BACKWARD: i32 = 41;

@@ -1,10 +1,11 @@
-// out = x / sqrt(mean(x²) + eps) ⊙ weight, per row (arXiv 1910.07467, eq. 4): a token, or a head of one. Split over threads by row.
+// out = [out +] x / sqrt(mean(x²) + eps) ⊙ weight, per row (arXiv 1910.07467, eq. 4): a token, or a head of one. Split over threads by row.
 // The sum of squares has four lanes (column mod 4), added as (l0 + l1) + (l2 + l3); the last cols % 4 follow one by one.
 import { split } from "./layout";
 
 /**
- * out, x  [n, cols] f32; may be the same
- * weight  [cols] f32
+ * out, x   [n, cols] f32; may be the same unless `add`
+ * weight   [cols] f32
+ * add      to what is in out
  */
 export function rmsnorm_f32(
   out: usize,
@@ -13,6 +14,7 @@ export function rmsnorm_f32(
   n: i32,
   cols: i32,
   eps: f32,
+  add: bool,
   tid: i32,
   threads: i32,
 ): void {
@@ -37,11 +39,13 @@ export function rmsnorm_f32(
     }
     const inverse: f32 = 1 / sqrt<f32>(sum / f32(cols) + eps);
     for (offset = 0; offset < bytes4; offset += 16) {
-      const value = f32x4.mul(v128.load(from + offset), f32x4.splat(inverse));
-      v128.store(to + offset, f32x4.mul(value, v128.load(weight + offset)));
+      const scaled = f32x4.mul(v128.load(from + offset), f32x4.splat(inverse));
+      const value = f32x4.mul(scaled, v128.load(weight + offset));
+      v128.store(to + offset, add ? f32x4.add(v128.load(to + offset), value) : value);
     }
     for (; offset < rowBytes; offset += 4) {
-      store<f32>(to + offset, load<f32>(from + offset) * inverse * load<f32>(weight + offset));
+      const value = load<f32>(from + offset) * inverse * load<f32>(weight + offset);
+      store<f32>(to + offset, add ? load<f32>(to + offset) + value : value);
     }
   }
 }

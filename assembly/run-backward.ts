@@ -3,6 +3,7 @@
 import { attention_backward_f32 } from "./attention-backward";
 import { cross_entropy_f32, rmsnorm_backward_f32, silu_mul_backward_f32 } from "./backward";
 import { float, int, ptr } from "./command";
+import { gelu_mul_backward_f32 } from "./gelu-mul";
 import { add_bias_dot, add_dot, add_scaled, linear_backward } from "./linear-backward";
 import * as op from "./op-codes";
 
@@ -84,12 +85,25 @@ export function execute_backward(c: usize, tid: i32, threads: i32): void {
         int(c, 10),
         float(c, 11),
         ptr(c, 12),
+        int(c, 13),
         tid,
         threads,
       );
       break;
     case op.OP_SILU_MUL_BACKWARD:
       silu_mul_backward_f32(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        ptr(c, 3),
+        ptr(c, 4),
+        int(c, 5),
+        tid,
+        threads,
+      );
+      break;
+    case op.OP_GELU_MUL_BACKWARD:
+      gelu_mul_backward_f32(
         ptr(c, 0),
         ptr(c, 1),
         ptr(c, 2),

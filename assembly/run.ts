@@ -7,6 +7,7 @@ import { bank_down } from "./bank";
 import { barrier } from "./barrier";
 import { float, int, parts, ptr } from "./command";
 import { embed_floats, embed_q4, embed_q8 } from "./embed";
+import { gelu_mul_f32 } from "./gelu-mul";
 import { write_kv } from "./kv-cache";
 import { linear } from "./linear";
 import * as op from "./op-codes";
@@ -38,22 +39,32 @@ export function run(list: usize, count: i32, control: usize, tid: i32, threads: 
 function execute(c: usize, tid: i32, threads: i32): void {
   switch (load<i32>(c)) {
     case op.OP_EMBED_F32:
-      embed_floats<f32>(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      run_embed_floats<f32>(c, tid, threads);
       break;
     case op.OP_EMBED_F16:
-      embed_floats<i16>(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      run_embed_floats<i16>(c, tid, threads);
       break;
     case op.OP_EMBED_BF16:
-      embed_floats<u16>(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      run_embed_floats<u16>(c, tid, threads);
       break;
     case op.OP_EMBED_Q8:
-      embed_q8(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      embed_q8(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
       break;
     case op.OP_EMBED_Q4:
-      embed_q4(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), tid, threads);
+      embed_q4(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
       break;
     case op.OP_RMSNORM:
-      rmsnorm_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
+      rmsnorm_f32(
+        ptr(c, 0),
+        ptr(c, 1),
+        ptr(c, 2),
+        int(c, 3),
+        int(c, 4),
+        float(c, 5),
+        int(c, 6) !== 0,
+        tid,
+        threads,
+      );
       break;
     case op.OP_PACK_F32:
       pack_activations_f32(ptr(c, 0), ptr(c, 1), int(c, 2), int(c, 3), int(c, 4), tid, threads);
@@ -150,12 +161,16 @@ function execute(c: usize, tid: i32, threads: i32): void {
         int(c, 5),
         int(c, 6),
         ptr(c, 7),
+        int(c, 8),
         tid,
         threads,
       );
       break;
     case op.OP_SILU_MUL:
       silu_mul_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), tid, threads);
+      break;
+    case op.OP_GELU_MUL:
+      gelu_mul_f32(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), tid, threads);
       break;
     case op.OP_PACK_WEIGHTS_F32:
       run_pack_weights<f32>(c, tid, threads);
@@ -178,6 +193,10 @@ function execute(c: usize, tid: i32, threads: i32): void {
 }
 
 // Operations on several types.
+
+function run_embed_floats<T>(c: usize, tid: i32, threads: i32): void {
+  embed_floats<T>(ptr(c, 0), ptr(c, 1), ptr(c, 2), int(c, 3), int(c, 4), float(c, 5), tid, threads);
+}
 
 function run_linear<T>(c: usize, tid: i32, threads: i32): void {
   linear<T>(
@@ -229,6 +248,7 @@ function run_attention<T>(c: usize, tid: i32, threads: i32): void {
     int(c, 9),
     float(c, 10),
     ptr(c, 11),
+    int(c, 12),
     tid,
     threads,
   );
@@ -248,6 +268,7 @@ function run_attention_parts<T>(c: usize, tid: i32, threads: i32): void {
     int(c, 9),
     float(c, 10),
     ptr(c, 11),
+    int(c, 12),
     tid,
     threads,
   );

@@ -1,6 +1,6 @@
 // Backward of attention over one sequence, first step, for the query heads of one KV head: with S = q kᵀ scale over
-// positions 0..i and P = softmax(S): dP = dOut vᵀ, dS = P ⊙ (dP - rowsum(P ⊙ dP)) · scale.
-// q, dOut [n, heads × headDim]; k, v [n, kvHeads × headDim] → P, dS [heads of the group, n, n], lower triangle.
+// positions 0..i, of these the last `window`, and P = softmax(S): dP = dOut vᵀ, dS = P ⊙ (dP - rowsum(P ⊙ dP)) · scale.
+// q, dOut [n, heads × headDim]; k, v [n, kvHeads × headDim] → P, dS [heads of the group, n, n], lower triangle, 0 before the window.
 // Grid: (n, heads of the group). Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
 override THREADS: u32 = 64u;
@@ -22,6 +22,7 @@ struct Params {
   kv_cols: u32,
   head_dim: u32,
   scale: f32,
+  window: u32,
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
@@ -36,7 +37,12 @@ fn main(
   let row = i * p.cols + group.y * p.head_dim;
   let at = (group.y * p.n + i) * p.n;
   var top = -3.0e38;
-  for (var j = t; j <= i; j += THREADS) {
+  let first = i + 1u - min(i + 1u, p.window);
+  for (var j = t; j < first; j += THREADS) {
+    store(p.probabilities + at + j, 0.0);
+    store(p.d_scores + at + j, 0.0);
+  }
+  for (var j = first + t; j <= i; j += THREADS) {
     var score = 0.0;
     var d_p = 0.0;
     for (var c = 0u; c < p.head_dim; c++) {
@@ -55,7 +61,7 @@ fn main(
   // each thread meets its own numbers again
   var part = 0.0;
   var weighted = 0.0;
-  for (var j = t; j <= i; j += THREADS) {
+  for (var j = first + t; j <= i; j += THREADS) {
     let e = exp(load(p.probabilities + at + j) - top);
     store(p.probabilities + at + j, e);
     part += e;
@@ -63,7 +69,7 @@ fn main(
   }
   let sum = sum_group(part, t);
   let mean = sum_group(weighted, t) / sum;
-  for (var j = t; j <= i; j += THREADS) {
+  for (var j = first + t; j <= i; j += THREADS) {
     let probability = load(p.probabilities + at + j) / sum;
     store(p.probabilities + at + j, probability);
     store(p.d_scores + at + j, probability * (load(p.d_scores + at + j) - mean) * p.scale);

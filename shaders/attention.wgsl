@@ -1,5 +1,6 @@
 // Causal attention with grouped heads, online softmax (arXiv 2205.14135), for prefill and decoding alike:
-// out = softmax(q kᵀ / sqrt(headDim)) v. q, out [rows, heads × headDim]; row i of a span sees positions 0..position + i of its cache.
+// out = softmax(q kᵀ / sqrt(headDim)) v. q, out [rows, heads × headDim]; row i of a span sees positions 0..position + i of its cache,
+// of these the last `window`.
 // A workgroup takes 8 rows (token × head of the group) of one span and KV head, so keys and values serve all its query heads,
 // and one stretch of positions; attention-combine.wgsl joins the stretches.
 // partial [rows × heads, splits, 2 + headDim]: max, sum, Σ e^(s - max) v. Grid: (Σ_spans ceil(n · group / 8), kvHeads, splits).
@@ -37,6 +38,7 @@ struct Params {
   head_dim: u32, // at most THREADS · COLUMNS
   items: u32, // in `lists`, per workgroup: its span's first row, rows, position, cache (base, length); its own first row in it
   scale: f32,
+  window: u32,
 }
 @group(0) @binding(4) var<storage, read> p: Params;
 
@@ -73,8 +75,11 @@ fn main(
   var acc: array<array<f32, 4>, ROWS>;
   var state = Softmax(LOWEST, 0.0);
   let seen = position0 + (row0 + rows - 1u) / share + 1u; // by the last row
-  let begin = group.z * p.stretch;
-  let end = min(begin + p.stretch, seen);
+  let stretch = group.z * p.stretch;
+  let end = min(stretch + p.stretch, seen);
+  // the first row's first position, or the tile that it is in
+  let first = position0 + row0 / share + 1u;
+  let begin = max(stretch, (first - min(first, p.window)) / THREADS * THREADS);
   for (var tile = begin; tile < end; tile += THREADS) {
     // scores of one position per thread
     let position = tile + t;
@@ -88,7 +93,8 @@ fn main(
       }
     }
     for (var r = 0u; r < ROWS; r++) {
-      let visible = position < end && position <= position0 + (row0 + r) / share;
+      let last = position0 + (row0 + r) / share;
+      let visible = position < end && position <= last && last - position < p.window;
       weight[r * THREADS + t] = select(LOWEST, scores[r], visible);
     }
     state = soften(state, t);

@@ -1,4 +1,4 @@
-// Embedding lookup: out[i] = row ids[i] of the table, dequantized. out [n, cols]. Grid: (ceil(cols / THREADS), n).
+// Embedding lookup: out[i] = scale · row ids[i] of the table, dequantized. out [n, cols]. Grid: (ceil(cols / THREADS), n).
 // A table may lie in parts; a dispatch serves the ids within its part.
 // Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
@@ -16,6 +16,7 @@ struct Params {
   chosen: u32,
   cols: u32,
   units: u32,
+  scale: f32,
   matrix: u32,
   plane: u32,
   row0: u32, // of this part
@@ -35,5 +36,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (c >= p.cols || token < p.row0 || token - p.row0 >= p.rows) {
     return;
   }
-  store(p.out + id.y * p.cols + c, weight_value(p.matrix, p.plane, token - p.row0, p.units, c));
+  var value = weight_value(p.matrix, p.plane, token - p.row0, p.units, c);
+  if (p.scale != 1.0) { // a product with 1 could make a subnormal number 0
+    value *= p.scale;
+  }
+  store(p.out + id.y * p.cols + c, value);
 }

@@ -1,5 +1,5 @@
-// RMSNorm: out = x / sqrt(mean(x²) + eps) ⊙ weight. (arXiv 1910.07467, eq. 4) x, out [n, norms × cols]; weight [cols].
-// Grid: (norms, n): one norm per row, also quantized where a product of q8 or q4 weights follows; or one per head. `out` may be `x`.
+// RMSNorm: out = [out +] x / sqrt(mean(x²) + eps) ⊙ weight. (arXiv 1910.07467, eq. 4) x, out [n, norms × cols]; weight [cols].
+// Grid: (norms, n): one norm per row, also quantized where a product of q8 or q4 weights follows; or one per head. `out` may be `x`, unless it is added to.
 // Bindings: lib/bindings.wgsl; 4: Params.
 //# include bindings
 override THREADS: u32 = 64u;
@@ -18,6 +18,7 @@ struct Params {
   weight: u32,
   cols: u32,
   eps: f32,
+  add: u32, // 1: to what is in out; `keep` is NONE then
   keep: u32, // where out is kept as quantize.wgsl leaves it, or NONE
 }
 @group(0) @binding(4) var<storage, read> p: Params;
@@ -37,7 +38,11 @@ fn main(
   let scale = inverseSqrt(sum_group(squares, t) / f32(p.cols) + p.eps);
   if (p.keep == NONE) {
     for (var c = t; c < p.cols; c += THREADS) {
-      store(p.out + row + c, load(p.x + row + c) * scale * load(p.weight + c));
+      var value = load(p.x + row + c) * scale * load(p.weight + c);
+      if (p.add == 1u) {
+        value += load(p.out + row + c);
+      }
+      store(p.out + row + c, value);
     }
     return;
   }

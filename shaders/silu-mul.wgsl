@@ -1,4 +1,5 @@
-// Gated activation: out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z). (arXiv 2002.05202, SwiGLU) gate, up, out [n, cols].
+// Gated activation: out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z), or gelu(gate) ⊙ up, gelu(z) = z / (1 + e^-2u),
+// u = √(2/π) (z + 0.044715 z³). (arXiv 2002.05202, SwiGLU and GeGLU) gate, up, out [n, cols].
 // In front of it, the rest of both products' bank: gate += B h, up += B h (segments of output 0 and 1). Behind it, for the product
 // that follows: out quantized (q8, q4), and for n = 1 this tile's share of h = m (A x) of its segments (output 2).
 // Grid: (ceil(cols / TILE), n). `out` may be `gate`. Bindings: lib/bindings.wgsl; 4: Params.
@@ -39,6 +40,7 @@ struct Params {
   keep: u32, // where out is kept as the next product's input, or NONE
   next_h: u32,
   next_stride: u32,
+  gelu: u32, // 1: gelu in place of silu
   segment: array<Segment>,
 }
 @group(0) @binding(4) var<storage, read> p: Params;
@@ -91,9 +93,10 @@ fn main(
     values[t + i * THREADS] = 0.0;
     if (c < p.cols) {
       let z = sums[0][i];
-      // below -87 silu(z) is 0 but for 2e-36, and e^-z would soon overflow
-      let silu = select(0.0, z / (1.0 + exp(min(-z, 87.0))), z > -87.0);
-      let value = silu * sums[1][i];
+      let y = select(z, z * (1.5957691216 + 0.0713548128 * z * z), p.gelu == 1u);
+      // below -87 the sigmoid is 0 but for 2e-38, and e^-y would soon overflow
+      let activated = select(0.0, z / (1.0 + exp(min(-y, 87.0))), y > -87.0);
+      let value = activated * sums[1][i];
       values[t + i * THREADS] = value;
       if (added) {
         store(p.gate + row + c, sums[0][i]); // before out, which may lie there

@@ -200,13 +200,21 @@ export interface Backend {
   createRope(options: RopeOptions): Rope;
   free(handle: Handle): void;
 
-  /** out[i] = row ids[i] of the table, dequantized. */
-  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void;
+  /** out[i] = scale · row ids[i] of the table, dequantized. Default scale 1 */
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>, scale?: number): void;
   /**
    * out = x / sqrt(mean(x²) + eps) ⊙ weight, over every `weight.length` columns by themselves: a row, or each head of it. First n
    * rows. `out` may be `x`. (arXiv 1910.07467, eq. 4)
+   * @param accumulate adds to `out` (the residual) instead of overwriting it; `out` is not `x` then. Default false
    */
-  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void;
+  rmsNorm(
+    out: Tensor,
+    x: Tensor,
+    weight: Vector,
+    eps: number,
+    n: number,
+    accumulate?: boolean,
+  ): void;
   /** Several products that share their input x (q, k and v; gate and up). First n rows from `row` of x, to rows 0..n-1 of outs. */
   linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row?: number): void;
   /**
@@ -219,10 +227,16 @@ export interface Backend {
   /**
    * Causal attention with grouped heads: out, q [rows, heads × headDim]; row i of a span sees positions 0..position + i of its
    * cache. softmax(q kᵀ / sqrt(headDim)) v; query head h reads KV head floor(h · kvHeads / heads).
+   * @param window how many of these positions a row sees, the last ones, itself among them. Default: all
    */
-  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void;
+  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[], window?: number): void;
   /** out = silu(gate) ⊙ up, silu(z) = z / (1 + e^-z). (arXiv 2002.05202, SwiGLU) `out` may be `gate`. */
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void;
+  /**
+   * out = gelu(gate) ⊙ up, by the approximation gelu(z) = z/2 (1 + tanh u) = z / (1 + e^-2u), u = √(2/π) (z + 0.044715 z³).
+   * (arXiv 1606.08415; GeGLU, arXiv 2002.05202) `out` may be `gate`.
+   */
+  geluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void;
 
   /** The backward pass, where the backend has one. */
   readonly gradients?: Gradients | undefined;

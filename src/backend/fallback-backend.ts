@@ -111,12 +111,19 @@ export class FallbackBackend implements Backend {
     this.#kept.delete(handle);
   }
 
-  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
-    this.#inner.embed(this.#own(out), this.#own(table), ids);
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>, scale?: number): void {
+    this.#inner.embed(this.#own(out), this.#own(table), ids, scale);
   }
 
-  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
-    this.#inner.rmsNorm(this.#own(out), this.#own(x), this.#own(weight), eps, n);
+  rmsNorm(
+    out: Tensor,
+    x: Tensor,
+    weight: Vector,
+    eps: number,
+    n: number,
+    accumulate?: boolean,
+  ): void {
+    this.#inner.rmsNorm(this.#own(out), this.#own(x), this.#own(weight), eps, n, accumulate);
   }
 
   linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row?: number): void {
@@ -138,12 +145,16 @@ export class FallbackBackend implements Backend {
     this.#inner.writeKv(layer, this.#own(k), this.#own(v), this.#spans(spans));
   }
 
-  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
-    this.#inner.attention(this.#own(out), this.#own(q), layer, this.#spans(spans));
+  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[], window?: number): void {
+    this.#inner.attention(this.#own(out), this.#own(q), layer, this.#spans(spans), window);
   }
 
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
     this.#inner.siluMul(this.#own(out), this.#own(gate), this.#own(up), n);
+  }
+
+  geluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+    this.#inner.geluMul(this.#own(out), this.#own(gate), this.#own(up), n);
   }
 
   read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {

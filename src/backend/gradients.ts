@@ -64,6 +64,7 @@ export interface Gradients {
   /**
    * Of causal attention over one whole sequence of n tokens (positions 0..n-1), q and k after rotary embedding:
    * q, dQ, dOut [n, heads × headDim]; k, v, dK, dV [n, kvHeads × headDim]. Overwrites dQ, dK and dV.
+   * @param window as in `attention`
    */
   attentionBackward(
     dQ: Tensor,
@@ -75,6 +76,7 @@ export interface Gradients {
     v: Tensor,
     headDim: number,
     n: number,
+    window?: number,
   ): void;
 
   /**
@@ -82,6 +84,19 @@ export interface Gradients {
    * dGate may be dOut.
    */
   siluMulBackward(
+    dGate: Tensor,
+    dUp: Tensor,
+    dOut: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    n: number,
+  ): void;
+
+  /**
+   * Of out = gelu(gate) ⊙ up, as `geluMul` has it: with s = σ(2u), dUp = dOut ⊙ gate s,
+   * dGate = dOut ⊙ up ⊙ s (1 + 2 gate u′ (1 - s)), u′ = √(2/π) (1 + 3 · 0.044715 gate²). dGate may be dOut.
+   */
+  geluMulBackward(
     dGate: Tensor,
     dUp: Tensor,
     dOut: Tensor,

@@ -28,8 +28,8 @@ export interface Sampling {
   freeChoice(choice: Choice): void;
   /** The k highest of rows `row`.. `row + n` of the logits [.., vocabulary] into rows 0..n-1. */
   choose(choice: Choice, logits: Tensor, n: number, row?: number): void;
-  /** out[i] = row of the table for the first id of row i of the choice: the next step, before the id is known here. */
-  embedChosen(out: Tensor, table: Matrix, choice: Choice, n: number): void;
+  /** As `embed`, of the first id of each row of the choice: the next step, before the id is known here. */
+  embedChosen(out: Tensor, table: Matrix, choice: Choice, n: number, scale?: number): void;
   /** Runs all that is recorded and returns the first n rows. What is recorded meanwhile does not wait for it. */
   readChoice(choice: Choice, n: number): Promise<Chosen>;
 }

@@ -11,6 +11,8 @@ const SHAPES = [
   { heads: 9, kvHeads: 3, headDim: 64 },
   { heads: 4, kvHeads: 4, headDim: 20 },
   { heads: 7, kvHeads: 1, headDim: 32 },
+  { heads: 7, kvHeads: 1, headDim: 32, window: 100 },
+  { heads: 3, kvHeads: 1, headDim: 64, window: 64 },
 ];
 const THREADS = supportedBuilds().includes("baseline-threads") ? [1, 2, 3] : [1];
 const SEEN = [1, 63, 64, 65, 128, 129, 331];
@@ -21,12 +23,13 @@ interface Sequence {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly type: KvCacheType;
+  readonly window?: number;
 }
 
 /** Outputs [n, heads × headDim] of the tokens at `position`.. of one and the same sequence, behind `others` like it. */
 async function attend(
   backend: Backend,
-  { heads, kvHeads, headDim, type }: Sequence,
+  { heads, kvHeads, headDim, type, window }: Sequence,
   position: number,
   n: number,
   others = 0,
@@ -49,6 +52,7 @@ async function attend(
     caches.map((cache, i) =>
       i < others ? { cache, position: 70 * i, n: 1 } : { cache, position, n },
     ),
+    window,
   );
   const rows = await backend.read(out, others, n);
   operands.free();
@@ -56,7 +60,7 @@ async function attend(
 }
 
 test.each(SHAPES.flatMap((shape) => (["f32", "f16"] as const).map((type) => ({ ...shape, type }))))(
-  "$heads/$kvHeads × $headDim, $type cache",
+  "$heads/$kvHeads × $headDim, $type cache, window $window",
   async (sequence) => {
     const cols = sequence.heads * sequence.headDim;
     let all: Float32Array | undefined;

@@ -47,21 +47,27 @@ async function withOperands<T>(
   }
 }
 
-// ---- embed: a copy, or one product (and one sum), each rounded once. Equal.
+// ---- embed: a copy, or one product (and one sum), each rounded once; and a product with the scale. Equal.
 
-function embedCase(type: WeightType, cols: number, n: number, dtype?: FloatDType): Case {
+function embedCase(
+  type: WeightType,
+  cols: number,
+  n: number,
+  dtype?: FloatDType,
+  scale?: number,
+): Case {
   const rows = 37;
   const table = randomValues(rows * cols, cols, 3);
   return {
-    name: `embed ${type} [${rows}, ${cols}], ${n} tokens${dtype ? `, from ${dtype}` : ""}`,
+    name: `embed ${type} [${rows}, ${cols}], ${n} tokens${dtype ? `, from ${dtype}` : ""}${scale ? `, times ${scale}` : ""}`,
     bound: 0,
-    gpuBound: type === "q4" ? 4 * 3 * EPS : 0, // |d q|, |m| <= 6, once not rounded
+    gpuBound: type === "q4" ? 4 * 3 * EPS * (scale ?? 1) : 0, // |d q|, |m| <= 6, once not rounded
     run: (backend) =>
       withOperands(backend, async (operands) => {
         const matrix = await operands.matrix(table, rows, cols, type, dtype);
         const out = await operands.out(n, cols);
         const ids = Array.from({ length: n }, (_, i) => (i * 11 + 36) % rows);
-        backend.embed(out, matrix, ids);
+        backend.embed(out, matrix, ids, scale);
         return operands.result(out, n);
       }),
   };
@@ -84,6 +90,28 @@ function rmsNormCase(cols: number, n: number, inPlace: boolean, heads = 1): Case
         const out = inPlace ? x : await operands.out(n, heads * cols);
         const vector = operands.keep(backend.loadVector("norm", weight));
         backend.rmsNorm(out, x, vector, 1e-5, n);
+        return operands.result(out, n);
+      }),
+  };
+}
+
+/** Added to what is there: one rounding more, of the sum. */
+function rmsNormAddCase(cols: number, n: number): Case {
+  const values = randomValues(n * cols, cols + n, 4);
+  const weight = randomValues(cols, cols + 1, 2);
+  const before = randomValues(n * cols, cols + 2, 3);
+  const boundOf = (errors: number) => (expected: Float32Array) => (i: number) =>
+    (Math.abs(expected[i]!) + Math.abs(before[i]!)) * (cols / 2 + errors) * EPS;
+  return {
+    name: `rmsNorm [${n}, ${cols}], added`,
+    bound: boundOf(6),
+    gpuBound: boundOf(10),
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const x = await operands.tensor(values, n, cols);
+        const out = await operands.tensor(before, n, cols);
+        const vector = operands.keep(backend.loadVector("norm", weight));
+        backend.rmsNorm(out, x, vector, 1e-5, n, true);
         return operands.result(out, n);
       }),
   };
@@ -340,6 +368,7 @@ function attentionCase(
   n: number,
   position: number,
   type: KvCacheType = "f32",
+  window?: number,
 ): Case {
   const length = position + n + 3;
   const kvCols = kvHeads * headDim;
@@ -347,7 +376,7 @@ function attentionCase(
   const k = randomValues((position + n) * kvCols, 2, 2);
   const v = randomValues((position + n) * kvCols, 3, 2);
   return {
-    name: `attention ${heads}/${kvHeads} × ${headDim}, ${n} tokens at ${position}, ${type} cache`,
+    name: `attention ${heads}/${kvHeads} × ${headDim}, ${n} tokens at ${position}, ${type} cache${window ? `, window ${window}` : ""}`,
     bound: attentionBound(headDim, position + n),
     gpuBound: attentionBound(headDim, position + n, GPU_WEIGHT),
     run: (backend) =>
@@ -358,7 +387,7 @@ function attentionCase(
         const query = await operands.tensor(q, n, heads * headDim);
         const out = await operands.out(n, heads * headDim);
         await fillCache(operands, cache, k, v, pieces(position, n));
-        backend.attention(out, query, 1, [{ cache, position, n }]);
+        backend.attention(out, query, 1, [{ cache, position, n }], window);
         return operands.result(out, n);
       }),
   };
@@ -491,14 +520,17 @@ function ropeSpansCase(headDim: number, heads: number): Case {
 }
 
 /** The third span goes on in the cache of the second. Their keys and values enter the caches by one call, as in a decoder. */
-function attentionSpansCase(shape: { heads: number; kvHeads: number; headDim: number }): Case {
+function attentionSpansCase(
+  shape: { heads: number; kvHeads: number; headDim: number },
+  window?: number,
+): Case {
   const { heads, kvHeads, headDim } = shape;
   const [cols, kvCols] = [heads * headDim, kvHeads * headDim];
   const q = randomValues(SPAN_ROWS * cols, 1, 2);
   const k = randomValues(SPAN_ROWS * kvCols, 2, 2);
   const v = randomValues(SPAN_ROWS * kvCols, 3, 2);
   return {
-    name: `attention ${heads}/${kvHeads} × ${headDim}, several spans`,
+    name: `attention ${heads}/${kvHeads} × ${headDim}, several spans${window ? `, window ${window}` : ""}`,
     bound: attentionBound(headDim, 20),
     gpuBound: attentionBound(headDim, 20, GPU_WEIGHT),
     run: (backend) =>
@@ -519,7 +551,7 @@ function attentionSpansCase(shape: { heads: number; kvHeads: number; headDim: nu
         const values = await operands.tensor(v, SPAN_ROWS, kvCols);
         backend.writeKv(1, keys, values, spans);
         backend.writeKv(2, values, keys, spans);
-        backend.attention(out, query, 1, spans);
+        backend.attention(out, query, 1, spans, window);
         return operands.result(out, SPAN_ROWS);
       }),
   };
@@ -596,6 +628,37 @@ function siluMulCase(cols: number, n: number, inPlace: boolean): Case {
   };
 }
 
+// ---- geluMul: z / (1 + e^-y), y = z (a + b z²). y is off by 6 EPS relatively, which e^-y multiplies by |y|; where y is positive,
+// |y| e^-y stays below 1. The rest as siluMul.
+
+const geluArgument = (z: number): number => z * (1.5957691216 + 0.0713548128 * z * z);
+
+function geluMulCase(cols: number, n: number, inPlace: boolean): Case {
+  const z = randomValues(n * cols, cols, 12);
+  const special = [-3, 0, -0, 100, -100, 9.5, -9.5, 1e-30, -1e30, 1e30];
+  z.set(special.slice(0, z.length));
+  const y = randomValues(n * cols, cols + 1, 3);
+  const boundOf =
+    (errors: (power: number) => number): Bound =>
+    (expected) =>
+    (i) =>
+      Math.abs(expected[i]!) * errors(Math.min(88, Math.max(1, -geluArgument(z[i]!)))) * EPS +
+      1e-35;
+  return {
+    name: `geluMul [${n}, ${cols}]${inPlace ? " in place" : ""}`,
+    bound: boundOf((power) => 8 + 6 * power),
+    gpuBound: boundOf((power) => 2 * (3 + 2 * power) + 8 + 6 * power),
+    run: (backend) =>
+      withOperands(backend, async (operands) => {
+        const gate = await operands.tensor(z, n, cols);
+        const up = await operands.tensor(y, n, cols);
+        const out = inPlace ? gate : await operands.out(n, cols);
+        backend.geluMul(out, gate, up, n);
+        return operands.result(out, n);
+      }),
+  };
+}
+
 const LLAMA3: RopeScaling = {
   type: "llama3",
   factor: 8,
@@ -607,7 +670,10 @@ const LLAMA3: RopeScaling = {
 export const cases: readonly Case[] = [
   ...WEIGHT_TYPES.flatMap((type) => COLS.map((cols, i) => embedCase(type, cols, TOKENS[i]!))),
   ...(["F16", "BF16"] as const).map((dtype) => embedCase("f32", 33, 3, dtype)),
+  ...WEIGHT_TYPES.map((type) => embedCase(type, 61, 5, undefined, Math.sqrt(640))),
+  embedCase("f32", 33, 3, "BF16", Math.sqrt(1152)),
   ...COLS.map((cols, i) => rmsNormCase(cols, TOKENS[i]!, i % 2 === 1)),
+  ...COLS.map((cols, i) => rmsNormAddCase(cols, TOKENS[i]!)),
   ...COLS.map((cols, i) => rmsNormCase(cols, TOKENS[5 - i]!, i % 2 === 0, 2 + i)),
   // with one KV head k is a head; 130 columns are more than two for each of 64 threads
   ...[2, 6, 20, 64, 128, 130].flatMap((headDim, i) => [
@@ -637,12 +703,22 @@ export const cases: readonly Case[] = [
     attentionCase({ heads: 2, kvHeads: 1, headDim }, 1, 70, i % 2 ? "f16" : "f32"),
     attentionCase({ heads: 4, kvHeads: 2, headDim }, 5, 130, i % 2 ? "f32" : "f16"),
   ]),
+  // windows of one position, within a block, at its borders, of several, and wider than all; decoding, and prompts that cross them
+  ...[1, 5, 63, 64, 65, 130, 1000].flatMap((window, i) => [
+    attentionCase({ heads: 6, kvHeads: 2, headDim: 20 }, 1, 200 + i, "f32", window),
+    attentionCase({ heads: 4, kvHeads: 1, headDim: 64 }, 1, 191 + i, "f16", window),
+    attentionCase({ heads: 3, kvHeads: 1, headDim: 32 }, 17, 60, i % 2 ? "f16" : "f32", window),
+    attentionCase({ heads: 2, kvHeads: 2, headDim: 8 }, 140, 3, "f32", window),
+  ]),
+  attentionCase({ heads: 4, kvHeads: 1, headDim: 256 }, 1, 600, "f32", 512),
   halvesCase(),
   ropeSpansCase(64, 3),
   ropeSpansCase(6, 2),
   attentionSpansCase({ heads: 4, kvHeads: 2, headDim: 20 }),
   attentionSpansCase({ heads: 9, kvHeads: 3, headDim: 64 }),
+  attentionSpansCase({ heads: 9, kvHeads: 3, headDim: 64 }, 4),
   ...COLS.map((cols, i) => siluMulCase(cols, TOKENS[i]!, i % 2 === 0)),
+  ...COLS.map((cols, i) => geluMulCase(cols, TOKENS[i]!, i % 2 === 0)),
 ];
 
 /** Guards against a case whose numbers all vanish. */

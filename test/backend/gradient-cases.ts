@@ -260,14 +260,15 @@ export interface AttentionShape {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly n: number;
+  readonly window?: number | undefined;
 }
 
 export function attentionBackwardCase(shape: AttentionShape): Case {
-  const { heads, kvHeads, headDim, n } = shape;
+  const { heads, kvHeads, headDim, n, window } = shape;
   const cols = heads * headDim;
   const kvCols = kvHeads * headDim;
   return gradientCase(
-    `attentionBackward ${heads}/${kvHeads} × ${headDim}, ${n} tokens`,
+    `attentionBackward ${heads}/${kvHeads} × ${headDim}, ${n} tokens${window ? `, window ${window}` : ""}`,
     () => attentionBackwardBound(shape),
     async (operands, gradients) => {
       const dOut = await operands.tensor(randomValues(n * cols, 1), n, cols);
@@ -277,7 +278,7 @@ export function attentionBackwardCase(shape: AttentionShape): Case {
       const dQ = await operands.out(n, cols);
       const dK = await operands.out(n, kvCols);
       const dV = await operands.out(n, kvCols);
-      gradients.attentionBackward(dQ, dK, dV, dOut, q, k, v, headDim, n);
+      gradients.attentionBackward(dQ, dK, dV, dOut, q, k, v, headDim, n, window);
       const kept = [dOut, q, k, v].map((tensor) => operands.result(tensor, n));
       await Promise.all(kept); // their guards
       return [
@@ -301,6 +302,7 @@ function attentionBackwardBound({
   kvHeads,
   headDim,
   n,
+  window,
 }: AttentionShape): (i: number) => number {
   const root = Math.sqrt(headDim);
   const relative = (8 * root + 8 + 2 * Math.sqrt(n)) * EPS;
@@ -308,8 +310,9 @@ function attentionBackwardBound({
   const dS = (2 * relative * spread + 4 * EPS * (headDim + 4) + n * EPS * spread) / root;
   const dQ = 2 * dS + n * EPS * 4;
   const terms = (n * heads) / kvHeads;
-  // In column t of P, Σ_i p(i, t) is about Σ 1/(i + 1) per head for scores of moderate size; 2 + log n is generous.
-  const column = (heads / kvHeads) * (2 + Math.log(n));
+  // In column t of P, Σ_i p(i, t) is about Σ 1/(i + 1) per head for scores of moderate size; 2 + log n is generous. In a window it is
+  // window times 1 / window, or few scores decide: n at most.
+  const column = (heads / kvHeads) * Math.min(n, (2 + Math.log(n)) * (window ? 3 : 1));
   const dK = column * 2 * dS + terms * EPS * 4;
   const dV = column * relative + terms * EPS;
   const queryEnd = n * heads * headDim;
@@ -357,6 +360,46 @@ function siluMulBackwardCase(cols: number, n: number, inPlace: boolean): Case {
   );
 }
 
+// ---- geluMulBackward, with y = z (a + b z²): y is off by 6 EPS relatively, σ(y) by |y| times that and 6 EPS, as σ(-y).
+// dGate = dOut up σ(y) (1 + z (a + 3 b z²) σ(-y)): the bracket may cancel, as above.
+
+function geluMulBackwardCase(cols: number, n: number, inPlace: boolean): Case {
+  const z = randomValues(n * cols, cols, 12);
+  const special = [-3, 0, -0, 9, -9, 30, -30, 1e-30, -0.7518, 100, -100];
+  z.set(special.slice(0, z.length));
+  const up = randomValues(n * cols, cols + 1, 3);
+  const gradient = randomValues(n * cols, cols + 2);
+  const half = n * cols;
+  /** @param more what a σ may err beyond, in EPS */
+  const boundOf =
+    (more: (y: number) => number): Bound =>
+    () =>
+    (at) => {
+      const i = at % half;
+      const y = z[i]! * (1.5957691216 + 0.0713548128 * z[i]! ** 2);
+      const slope = Math.abs(z[i]! * (1.5957691216 + 3 * 0.0713548128 * z[i]! ** 2));
+      const power = Math.min(88, Math.abs(y));
+      const errors = 20 + 2 * (6 * power + more(power));
+      const sigma = 1 / (1 + Math.exp(-y));
+      const factor = at < half ? up[i]! * (1 + slope / (1 + Math.exp(y))) : z[i]!;
+      return Math.abs(gradient[i]! * sigma * factor) * errors * EPS + 1e-32; // σ below 1e-38 counts as 0, slope times
+    };
+  return gradientCase(
+    `geluMulBackward [${n}, ${cols}]${inPlace ? " in place" : ""}`,
+    boundOf(() => 0),
+    async (operands, gradients) => {
+      const gate = await operands.tensor(z, n, cols);
+      const y = await operands.tensor(up, n, cols);
+      const dOut = await operands.tensor(gradient, n, cols);
+      const dGate = inPlace ? dOut : await operands.out(n, cols);
+      const dUp = await operands.out(n, cols);
+      gradients.geluMulBackward(dGate, dUp, dOut, gate, y, n);
+      return [await operands.result(dGate, n), await operands.result(dUp, n)];
+    },
+    boundOf((y) => 2 * (3 + 2 * y) + 5),
+  );
+}
+
 // ---- clear and copy: exact. `out` begins as guards, so the rows behind n show.
 
 function clearCase(cols: number, n: number): Case {
@@ -390,7 +433,12 @@ export const gradientCases: readonly Case[] = [
   ]),
   attentionBackwardCase({ heads: 9, kvHeads: 3, headDim: 64, n: 8 }),
   attentionBackwardCase({ heads: 5, kvHeads: 5, headDim: 8, n: 61 }),
+  ...[1, 3, 8, 20, 100].flatMap((window, i) => [
+    attentionBackwardCase({ heads: 4, kvHeads: 2, headDim: 32, n: 33, window }),
+    attentionBackwardCase({ heads: 3, kvHeads: 1, headDim: 6, n: 13 + i, window }),
+  ]),
   ...COLS.map((cols, i) => siluMulBackwardCase(cols, TOKENS[i]!, i % 2 === 0)),
+  ...COLS.map((cols, i) => geluMulBackwardCase(cols, TOKENS[i]!, i % 2 === 0)),
   ...COLS.map((cols, i) => clearCase(cols, TOKENS[i]!)),
 ];
 

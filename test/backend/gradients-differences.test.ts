@@ -169,43 +169,46 @@ test("rope", () =>
 test.each([
   { heads: 2, kvHeads: 2, headDim: 4 },
   { heads: 6, kvHeads: 2, headDim: 2 },
-])("attention with $heads heads over $kvHeads × $headDim", ({ heads, kvHeads, headDim }) =>
-  withOperands(async (operands) => {
-    const n = 4;
-    const cols = [heads * headDim, kvHeads * headDim, kvHeads * headDim];
-    const inputs = cols.map((size, i) => gridValues(n * size, 1 + i));
-    const c = gridValues(n * cols[0]!, 9);
-    const tensors = (values: readonly Float32Array[]): Promise<Tensor[]> =>
-      Promise.all(values.map((value, i) => operands.tensor(value, n, cols[i]!)));
-    const loss = async (values: readonly Float32Array[]): Promise<number> => {
-      const [q, k, v] = (await tensors(values)) as [Tensor, Tensor, Tensor];
-      const cache = operands.keep(
-        backend.createKvCache({ layers: 1, kvHeads, headDim, length: n }),
-      );
-      const out = await operands.out(n, cols[0]!);
-      const spans = [{ cache, position: 0, n }];
-      backend.writeKv(0, k, v, spans);
-      backend.attention(out, q, 0, spans);
-      return dot(await operands.result(out, n), c);
-    };
-    const [q, k, v] = (await tensors(inputs)) as [Tensor, Tensor, Tensor];
-    const [dQ, dK, dV] = (await Promise.all(cols.map((size) => operands.out(n, size)))) as [
-      Tensor,
-      Tensor,
-      Tensor,
-    ];
-    const dOut = await operands.tensor(c, n, cols[0]!);
-    gradients.attentionBackward(dQ, dK, dV, dOut, q, k, v, headDim, n);
-    for (const [i, derivative] of [dQ, dK, dV].entries()) {
-      const actual = await operands.result(derivative, n);
-      await expectDerivative(actual, inputs[i]!, (values) =>
-        loss(inputs.map((input, j) => (j === i ? values : input))),
-      );
-    }
-  }),
+  { heads: 2, kvHeads: 1, headDim: 4, window: 2 },
+])(
+  "attention with $heads heads over $kvHeads × $headDim, window $window",
+  ({ heads, kvHeads, headDim, window }) =>
+    withOperands(async (operands) => {
+      const n = 4;
+      const cols = [heads * headDim, kvHeads * headDim, kvHeads * headDim];
+      const inputs = cols.map((size, i) => gridValues(n * size, 1 + i));
+      const c = gridValues(n * cols[0]!, 9);
+      const tensors = (values: readonly Float32Array[]): Promise<Tensor[]> =>
+        Promise.all(values.map((value, i) => operands.tensor(value, n, cols[i]!)));
+      const loss = async (values: readonly Float32Array[]): Promise<number> => {
+        const [q, k, v] = (await tensors(values)) as [Tensor, Tensor, Tensor];
+        const cache = operands.keep(
+          backend.createKvCache({ layers: 1, kvHeads, headDim, length: n }),
+        );
+        const out = await operands.out(n, cols[0]!);
+        const spans = [{ cache, position: 0, n }];
+        backend.writeKv(0, k, v, spans);
+        backend.attention(out, q, 0, spans, window);
+        return dot(await operands.result(out, n), c);
+      };
+      const [q, k, v] = (await tensors(inputs)) as [Tensor, Tensor, Tensor];
+      const [dQ, dK, dV] = (await Promise.all(cols.map((size) => operands.out(n, size)))) as [
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
+      const dOut = await operands.tensor(c, n, cols[0]!);
+      gradients.attentionBackward(dQ, dK, dV, dOut, q, k, v, headDim, n, window);
+      for (const [i, derivative] of [dQ, dK, dV].entries()) {
+        const actual = await operands.result(derivative, n);
+        await expectDerivative(actual, inputs[i]!, (values) =>
+          loss(inputs.map((input, j) => (j === i ? values : input))),
+        );
+      }
+    }),
 );
 
-test("siluMul", () =>
+test.each(["siluMul", "geluMul"] as const)("%s", (operation) =>
   withOperands(async (operands) => {
     const [n, cols] = [2, 12];
     const inputs = [gridValues(n * cols, 1, 4), gridValues(n * cols, 2, 2)];
@@ -213,12 +216,14 @@ test("siluMul", () =>
     const tensor = (values: Float32Array): Promise<Tensor> => operands.tensor(values, n, cols);
     const loss = async (gate: Float32Array, up: Float32Array): Promise<number> => {
       const out = await operands.out(n, cols);
-      backend.siluMul(out, await tensor(gate), await tensor(up), n);
+      backend[operation](out, await tensor(gate), await tensor(up), n);
       return dot(await operands.result(out, n), c);
     };
     const [gate, up] = inputs as [Float32Array, Float32Array];
     const [dGate, dUp] = [await operands.out(n, cols), await operands.out(n, cols)];
-    gradients.siluMulBackward(dGate, dUp, await tensor(c), await tensor(gate), await tensor(up), n);
+    const dOut = await tensor(c);
+    gradients[`${operation}Backward`](dGate, dUp, dOut, await tensor(gate), await tensor(up), n);
     await expectDerivative(await operands.result(dGate, n), gate, (values) => loss(values, up));
     await expectDerivative(await operands.result(dUp, n), up, (values) => loss(gate, values));
-  }));
+  }),
+);

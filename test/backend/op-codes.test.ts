@@ -46,6 +46,8 @@ test.each(builds)("operation codes of build %s", async (build) => {
     OP_RMSNORM_BACKWARD: Op.rmsNormBackward,
     OP_ATTENTION_BACKWARD: Op.attentionBackward,
     OP_SILU_MUL_BACKWARD: Op.siluMulBackward,
+    OP_GELU_MUL: Op.geluMul,
+    OP_GELU_MUL_BACKWARD: Op.geluMulBackward,
     OP_PACK_WEIGHTS_F32: Op.packWeights.f32,
     OP_PACK_WEIGHTS_Q8: Op.packWeights.q8,
     OP_PACK_WEIGHTS_Q4: Op.packWeights.q4,

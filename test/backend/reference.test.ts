@@ -236,39 +236,44 @@ describe("operations follow their formulas", () => {
     expect(llama3[31]).toBeCloseTo(plain[31]! * ((1 - smooth) / 8 + smooth), 15);
   });
 
-  test("attention: causal softmax(q kᵀ / sqrt(headDim)) v with grouped heads", async () => {
-    const { heads, kvHeads, headDim, position, n } = {
-      heads: 4,
-      kvHeads: 2,
-      headDim: 6,
-      position: 5,
-      n: 3,
-    };
-    const [cols, kvCols, seen] = [heads * headDim, kvHeads * headDim, position + n];
-    const operands = new Operands(backend);
-    const q = randomValues(n * cols, 1, 2);
-    const [k, v] = [randomValues(seen * kvCols, 2, 2), randomValues(seen * kvCols, 3)];
-    const cache = backend.createKvCache({ layers: 2, kvHeads, headDim, length: 10 });
-    const keys = await operands.tensor(k, seen, kvCols);
-    const values = await operands.tensor(v, seen, kvCols);
-    backend.writeKv(1, keys, values, [{ cache, position: 0, n: seen }]);
-    const out = await operands.out(n, cols);
-    const query = await operands.tensor(q, n, cols);
-    backend.attention(out, query, 1, [{ cache, position, n }]);
-    const expected = Array.from(q, (_, i) => {
-      const token = Math.floor(i / cols);
-      const head = Math.floor((i % cols) / headDim);
-      const query = q.subarray(token * cols + head * headDim).subarray(0, headDim);
-      const kv = Math.floor(head / 2) * headDim; // heads 0, 1 read KV head 0; heads 2, 3 read 1
-      const weights = Array.from({ length: position + token + 1 }, (_, t) =>
-        Math.exp(dot(k.subarray(t * kvCols + kv), 0, query) / Math.sqrt(headDim)),
-      );
-      const total = weights.reduce((sum, w) => sum + w, 0);
-      const j = i % headDim;
-      return weights.reduce((sum, w, t) => sum + (w / total) * v[t * kvCols + kv + j]!, 0);
-    });
-    expectClose(await operands.result(out, n), expected, EPS);
-  });
+  test.each([undefined, 4])(
+    "attention: causal softmax(q kᵀ / sqrt(headDim)) v with grouped heads, window %s",
+    async (window) => {
+      const { heads, kvHeads, headDim, position, n } = {
+        heads: 4,
+        kvHeads: 2,
+        headDim: 6,
+        position: 5,
+        n: 3,
+      };
+      const [cols, kvCols, seen] = [heads * headDim, kvHeads * headDim, position + n];
+      const operands = new Operands(backend);
+      const q = randomValues(n * cols, 1, 2);
+      const [k, v] = [randomValues(seen * kvCols, 2, 2), randomValues(seen * kvCols, 3)];
+      const cache = backend.createKvCache({ layers: 2, kvHeads, headDim, length: 10 });
+      const keys = await operands.tensor(k, seen, kvCols);
+      const values = await operands.tensor(v, seen, kvCols);
+      backend.writeKv(1, keys, values, [{ cache, position: 0, n: seen }]);
+      const out = await operands.out(n, cols);
+      const query = await operands.tensor(q, n, cols);
+      backend.attention(out, query, 1, [{ cache, position, n }], window);
+      const expected = Array.from(q, (_, i) => {
+        const token = Math.floor(i / cols);
+        const head = Math.floor((i % cols) / headDim);
+        const query = q.subarray(token * cols + head * headDim).subarray(0, headDim);
+        const kv = Math.floor(head / 2) * headDim; // heads 0, 1 read KV head 0; heads 2, 3 read 1
+        const weights = Array.from({ length: position + token + 1 }, (_, t) =>
+          position + token - t < (window ?? 100)
+            ? Math.exp(dot(k.subarray(t * kvCols + kv), 0, query) / Math.sqrt(headDim))
+            : 0,
+        );
+        const total = weights.reduce((sum, w) => sum + w, 0);
+        const j = i % headDim;
+        return weights.reduce((sum, w, t) => sum + (w / total) * v[t * kvCols + kv + j]!, 0);
+      });
+      expectClose(await operands.result(out, n), expected, EPS);
+    },
+  );
 
   test("siluMul: z / (1 + e^-z) · up", async () => {
     const operands = new Operands(backend);
@@ -276,6 +281,16 @@ describe("operations follow their formulas", () => {
     const gate = await operands.tensor(z, 1, 5);
     backend.siluMul(gate, gate, await operands.tensor(up, 1, 5), 1);
     const expected = [0, 2 / (1 + Math.exp(-1)), -3 / (1 + Math.E), 10 / (1 + Math.exp(-20)), 0];
+    expectClose(await operands.result(gate, 1), expected, 10 * EPS);
+  });
+
+  test("geluMul: z/2 (1 + tanh(√(2/π) (z + 0.044715 z³))) · up", async () => {
+    const operands = new Operands(backend);
+    const [z, up] = [Float32Array.of(0, 1, -1, 20, -200), Float32Array.of(5, 2, 3, 0.5, 1)];
+    const gate = await operands.tensor(z, 1, 5);
+    backend.geluMul(gate, gate, await operands.tensor(up, 1, 5), 1);
+    // gelu(1) = 0.8411919906082768, by torch's gelu(approximate="tanh")
+    const expected = [0, 2 * 0.8411919906082768, 3 * (0.8411919906082768 - 1), 10, 0];
     expectClose(await operands.result(gate, 1), expected, 10 * EPS);
   });
 

@@ -24,7 +24,7 @@ export function rotate(
   }
 }
 
-/** softmax(q kᵀ / sqrt(headDim)) v over the cached positions 0..position + i of each token i. */
+/** softmax(q kᵀ / sqrt(headDim)) v over the cached positions 0..position + i of each token i, of these the last `window`. */
 export function attend(
   out: Float32Array,
   q: Float32Array,
@@ -33,6 +33,7 @@ export function attend(
   layer: number,
   position: number,
   n: number,
+  window: number,
 ): void {
   const { headDim, kvHeads } = cache;
   const keys = cache.keys[layer]!;
@@ -41,7 +42,9 @@ export function attend(
   const kvCols = kvHeads * headDim;
   const scale = 1 / Math.sqrt(headDim);
   for (let i = 0; i < n; i++) {
-    const seen = position + i + 1;
+    const end = position + i + 1;
+    const first = Math.max(0, end - window);
+    const seen = end - first;
     for (let head = 0; head < heads; head++) {
       const query = i * cols + head * headDim;
       const kvHead = Math.floor((head * kvHeads) / heads) * headDim;
@@ -49,14 +52,16 @@ export function attend(
       const scores = new Float64Array(seen);
       for (let t = 0; t < seen; t++) {
         let sum = 0;
-        for (let j = 0; j < headDim; j++) sum += q[query + j]! * keys[t * kvCols + kvHead + j]!;
+        for (let j = 0; j < headDim; j++)
+          sum += q[query + j]! * keys[(first + t) * kvCols + kvHead + j]!;
         scores[t] = sum * scale;
       }
       softmax(scores);
 
       for (let j = 0; j < headDim; j++) {
         let sum = 0;
-        for (let t = 0; t < seen; t++) sum += scores[t]! * values[t * kvCols + kvHead + j]!;
+        for (let t = 0; t < seen; t++)
+          sum += scores[t]! * values[(first + t) * kvCols + kvHead + j]!;
         out[query + j] = sum;
       }
     }

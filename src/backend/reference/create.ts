@@ -27,6 +27,7 @@ import type { Sampling } from "../sampling.ts";
 import { allocate } from "./allocate.ts";
 import { attend, rotate } from "./attention.ts";
 import { check, checkPositions, checkRows, countRows, isSize } from "./checks.ts";
+import { geluArgument } from "./gradient-formulas.ts";
 import { createReferenceGradients } from "./gradients.ts";
 import {
   packRows,
@@ -138,7 +139,7 @@ class ReferenceBackend implements Backend {
     this.#live.delete(handle);
   }
 
-  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>, scale = 1): void {
     const to = this.#own(out, ReferenceTensor);
     const { data, rows, cols } = this.#own(table, ReferenceMatrix);
     check(to.cols === cols, `embed: table has ${cols} columns, out ${to.cols}`);
@@ -147,13 +148,20 @@ class ReferenceBackend implements Backend {
       const id = ids[i]!;
       check(Number.isInteger(id) && id >= 0 && id < rows, `embed: id ${id} outside 0..${rows - 1}`);
       for (let c = 0; c < cols; c++) {
-        to.data[i * cols + c] =
-          data instanceof Float32Array ? data[id * cols + c]! : dequantize(data, id, c);
+        const value = data instanceof Float32Array ? data[id * cols + c]! : dequantize(data, id, c);
+        to.data[i * cols + c] = Math.fround(value) * Math.fround(scale);
       }
     }
   }
 
-  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
+  rmsNorm(
+    out: Tensor,
+    x: Tensor,
+    weight: Vector,
+    eps: number,
+    n: number,
+    accumulate = false,
+  ): void {
     const to = this.#own(out, ReferenceTensor);
     const { data, cols } = this.#ownRows("rmsNorm", "x", x, n);
     const { data: scale, length } = this.#own(weight, ReferenceVector);
@@ -162,11 +170,15 @@ class ReferenceBackend implements Backend {
       `rmsNorm: x ${cols}, out ${to.cols}, weight ${length}`,
     );
     checkRows("rmsNorm", "out", to, n);
+    check(!accumulate || out !== x, "rmsNorm: out is x");
     for (let start = 0; start < n * cols; start += length) {
       let squares = 0;
       for (let c = 0; c < length; c++) squares += data[start + c]! ** 2;
       const norm = 1 / Math.sqrt(squares / length + eps);
-      for (let c = 0; c < length; c++) to.data[start + c] = data[start + c]! * norm * scale[c]!;
+      for (let c = 0; c < length; c++) {
+        const value = data[start + c]! * norm * scale[c]!;
+        to.data[start + c] = accumulate ? to.data[start + c]! + value : value;
+      }
     }
   }
 
@@ -244,12 +256,19 @@ class ReferenceBackend implements Backend {
     });
   }
 
-  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
+  attention(
+    out: Tensor,
+    q: Tensor,
+    layer: number,
+    spans: readonly Span[],
+    window = Number.POSITIVE_INFINITY,
+  ): void {
     const total = countRows("attention", spans);
     const to = this.#ownRows("attention", "out", out, total);
     const query = this.#ownRows("attention", "q", q, total);
     const { cols } = query;
     check(out !== q, "attention: out is q");
+    check(window >= 1, `attention: a window of ${window}`);
     check(to.cols === cols, `attention: q has ${cols} columns, out ${to.cols}`);
     const caches = spans.map((span) => this.#ownSpan("attention", layer, span));
     for (const { kvHeads, headDim } of caches) {
@@ -261,19 +280,35 @@ class ReferenceBackend implements Backend {
     let start = 0;
     spans.forEach(({ position, n }, i) => {
       const [rows, seen] = [to.data.subarray(start), query.data.subarray(start)];
-      attend(rows, seen, cols, caches[i]!, layer, position, n);
+      attend(rows, seen, cols, caches[i]!, layer, position, n, window);
       start += n * cols;
     });
   }
 
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
-    const to = this.#ownRows("siluMul", "out", out, n);
-    const z = this.#ownRows("siluMul", "gate", gate, n);
-    const y = this.#ownRows("siluMul", "up", up, n);
-    check(to.cols === z.cols && y.cols === z.cols, `siluMul: ${to.cols}, ${z.cols}, ${y.cols}`);
-    for (let i = 0; i < n * z.cols; i++) {
-      to.data[i] = (z.data[i]! / (1 + Math.exp(-z.data[i]!))) * y.data[i]!;
-    }
+    this.#gate("siluMul", out, gate, up, n, (z) => z / (1 + Math.exp(-z)));
+  }
+
+  geluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+    this.#gate("geluMul", out, gate, up, n, (z) => z / (1 + Math.exp(-2 * geluArgument(z))));
+  }
+
+  #gate(
+    operation: string,
+    out: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    n: number,
+    activate: (z: number) => number,
+  ): void {
+    const to = this.#ownRows(operation, "out", out, n);
+    const z = this.#ownRows(operation, "gate", gate, n);
+    const y = this.#ownRows(operation, "up", up, n);
+    check(
+      to.cols === z.cols && y.cols === z.cols,
+      `${operation}: ${to.cols}, ${z.cols}, ${y.cols}`,
+    );
+    for (let i = 0; i < n * z.cols; i++) to.data[i] = activate(z.data[i]!) * y.data[i]!;
   }
 
   async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {

@@ -140,7 +140,7 @@ export function rotateBack(
 }
 
 /**
- * Per query head, with P = softmax(S), S = q kᵀ / sqrt(headDim) over positions 0..i:
+ * Per query head, with P = softmax(S), S = q kᵀ / sqrt(headDim) over positions 0..i, of these the last `window`:
  * dV += Pᵀ dOut, dP = dOut vᵀ, dS = P ⊙ (dP - rowsum(P ⊙ dP)), dQ = dS k / sqrt(headDim), dK += dSᵀ q / sqrt(headDim).
  */
 export function attentionBackward(
@@ -151,9 +151,9 @@ export function attentionBackward(
   q: Float32Array,
   k: Float32Array,
   v: Float32Array,
-  shape: { headDim: number; heads: number; kvHeads: number; n: number },
+  shape: { headDim: number; heads: number; kvHeads: number; n: number; window: number },
 ): void {
-  const { headDim, heads, kvHeads, n } = shape;
+  const { headDim, heads, kvHeads, n, window } = shape;
   const cols = heads * headDim;
   const kvCols = kvHeads * headDim;
   const scale = 1 / Math.sqrt(headDim);
@@ -165,22 +165,23 @@ export function attentionBackward(
     return sum;
   };
   for (let i = 0; i < n; i++) {
+    const first = Math.max(0, i + 1 - window);
     for (let head = 0; head < heads; head++) {
       const query = i * cols + head * headDim;
       const kvHead = Math.floor((head * kvHeads) / heads) * headDim;
-      const key = (t: number): number => t * kvCols + kvHead;
+      const key = (t: number): number => (first + t) * kvCols + kvHead;
 
-      const p = new Float64Array(i + 1);
-      for (let t = 0; t <= i; t++) p[t] = scale * product(q, query, k, key(t));
+      const p = new Float64Array(i + 1 - first);
+      for (let t = 0; t < p.length; t++) p[t] = scale * product(q, query, k, key(t));
       const max = p.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-      for (let t = 0; t <= i; t++) p[t] = Math.exp(p[t]! - max);
+      for (let t = 0; t < p.length; t++) p[t] = Math.exp(p[t]! - max);
       const total = p.reduce((a, b) => a + b, 0);
-      for (let t = 0; t <= i; t++) p[t]! /= total;
+      for (let t = 0; t < p.length; t++) p[t]! /= total;
 
       const dP = p.map((_, t) => product(dOut, query, v, key(t)));
       const mean = dP.reduce((sum, value, t) => sum + p[t]! * value, 0);
       const dQuery = new Float64Array(headDim);
-      for (let t = 0; t <= i; t++) {
+      for (let t = 0; t < p.length; t++) {
         const dS = p[t]! * (dP[t]! - mean) * scale;
         for (let j = 0; j < headDim; j++) {
           dQuery[j]! += dS * k[key(t) + j]!;
@@ -193,6 +194,32 @@ export function attentionBackward(
   }
   dK.set(dK64);
   dV.set(dV64);
+}
+
+/** u of gelu(z) = z/2 (1 + tanh u). */
+export function geluArgument(z: number): number {
+  return Math.sqrt(2 / Math.PI) * (z + 0.044715 * z ** 3);
+}
+
+/** Element by element: dUp = dOut gelu(z), dGate = dOut up gelu′(z). dGate may be dOut. */
+export function geluMulBackward(
+  dGate: Float32Array,
+  dUp: Float32Array,
+  dOut: Float32Array,
+  gate: Float32Array,
+  up: Float32Array,
+  length: number,
+): void {
+  for (let i = 0; i < length; i++) {
+    const z = gate[i]!;
+    const u = geluArgument(z);
+    const slope = Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * z ** 2);
+    const s = 1 / (1 + Math.exp(-2 * u)); // (1 + tanh u) / 2
+    const gradient = dOut[i]!;
+    dUp[i] = gradient * z * s;
+    // 1 - s = 1 / (1 + e^2u), without cancellation
+    dGate[i] = gradient * up[i]! * s * (1 + (2 * z * slope) / (1 + Math.exp(2 * u)));
+  }
 }
 
 /** Element by element: dUp = dOut silu(z), dGate = dOut up σ(z) (1 + z (1 - σ(z))). dGate may be dOut. */

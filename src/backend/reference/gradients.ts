@@ -6,6 +6,7 @@ import { check, checkPositions, checkRows } from "./checks.ts";
 import {
   attentionBackward,
   crossEntropyRow,
+  geluMulBackward,
   linearBackward,
   rmsNormBackward,
   rotateBack,
@@ -149,6 +150,7 @@ class ReferenceGradients implements Gradients {
     v: Tensor,
     headDim: number,
     n: number,
+    window = Number.POSITIVE_INFINITY,
   ): void {
     const rows = (what: string, handle: Tensor): ReferenceTensor =>
       this.#rows("attentionBackward", what, handle, n);
@@ -175,7 +177,7 @@ class ReferenceGradients implements Gradients {
       query.data,
       key.data,
       value.data,
-      { headDim, heads: query.cols / headDim, kvHeads: key.cols / headDim, n },
+      { headDim, heads: query.cols / headDim, kvHeads: key.cols / headDim, n, window },
     );
   }
 
@@ -187,8 +189,32 @@ class ReferenceGradients implements Gradients {
     up: Tensor,
     n: number,
   ): void {
+    this.#gateBackward("siluMulBackward", siluMulBackward, dGate, dUp, dOut, gate, up, n);
+  }
+
+  geluMulBackward(
+    dGate: Tensor,
+    dUp: Tensor,
+    dOut: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    n: number,
+  ): void {
+    this.#gateBackward("geluMulBackward", geluMulBackward, dGate, dUp, dOut, gate, up, n);
+  }
+
+  #gateBackward(
+    operation: string,
+    formula: typeof siluMulBackward,
+    dGate: Tensor,
+    dUp: Tensor,
+    dOut: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    n: number,
+  ): void {
     const rows = (what: string, handle: Tensor): ReferenceTensor =>
-      this.#rows("siluMulBackward", what, handle, n);
+      this.#rows(operation, what, handle, n);
     const from = rows("dOut", dOut);
     const [toGate, toUp, z, y] = [
       rows("dGate", dGate),
@@ -198,13 +224,13 @@ class ReferenceGradients implements Gradients {
     ];
     check(
       [toGate, toUp, z, y].every(({ cols }) => cols === from.cols),
-      `siluMulBackward: ${[from, toGate, toUp, z, y].map(({ cols }) => cols)}`,
+      `${operation}: ${[from, toGate, toUp, z, y].map(({ cols }) => cols)}`,
     );
     check(
       dUp !== dGate && dUp !== dOut && dUp !== gate && dGate !== up,
-      "siluMulBackward: tensors overlap",
+      `${operation}: tensors overlap`,
     );
-    siluMulBackward(toGate.data, toUp.data, from.data, z.data, y.data, n * from.cols);
+    formula(toGate.data, toUp.data, from.data, z.data, y.data, n * from.cols);
   }
 
   clear(x: Tensor, n: number): void {

@@ -6,7 +6,7 @@ import { check } from "./checks.ts";
 export interface SamplingHost {
   /** Rows of a tensor, as they are now. */
   rowsOf(x: Tensor, row: number, n: number): Float32Array;
-  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void;
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>, scale?: number): void;
 }
 
 class ReferenceChoice implements Choice {
@@ -42,10 +42,10 @@ export function createReferenceSampling(host: SamplingHost): Sampling {
       check(n <= to.rows && to.k <= logits.cols, `choose: ${n} rows of ${logits.cols}`);
       to.chosen = chooseRows(host.rowsOf(logits, row, n), logits.cols, to.k);
     },
-    embedChosen(out, table, choice, n) {
+    embedChosen(out, table, choice, n, scale) {
       const { chosen, k } = own(choice);
       const ids = Array.from({ length: n }, (_, i) => chosen.ids[i * k]!);
-      host.embed(out, table, ids);
+      host.embed(out, table, ids, scale);
     },
     async readChoice(choice, n) {
       const { chosen, k } = own(choice);

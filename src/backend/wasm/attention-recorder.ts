@@ -55,11 +55,11 @@ export class AttentionRecorder {
   }
 
   /** As `Backend.attention`. */
-  record(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
+  record(out: Tensor, q: Tensor, layer: number, spans: readonly Span[], window: number): void {
     let outRow = this.#handles.get(out).offset;
     let queryRow = this.#handles.get(q).offset;
     for (const span of spans) {
-      this.#recordSpan(outRow, queryRow, q.cols, layer, span, spans.length === 1);
+      this.#recordSpan(outRow, queryRow, q.cols, layer, span, window, spans.length === 1);
       outRow += span.n * q.cols * 4;
       queryRow += span.n * q.cols * 4;
     }
@@ -72,6 +72,7 @@ export class AttentionRecorder {
     cols: number,
     layer: number,
     { cache, position, n }: Span,
+    window: number,
     alone: boolean,
   ): void {
     const from = this.#handles.get(cache);
@@ -88,8 +89,10 @@ export class AttentionRecorder {
     const units = kvHeads * Math.ceil(queries / 4);
     const dealt =
       alone && this.#threads > 1 && blocks > 1 && units < UNITS_PER_THREAD * this.#threads;
+    // at most: for a later token of a capture the window may reach into one more
+    const seen = Math.min(blocks, Math.ceil((window + n) / KEY_BLOCK) + 1);
     const to = dealt
-      ? this.#scratch.get("attention parts", kvHeads * queries * blocks * partial)
+      ? this.#scratch.get("attention parts", kvHeads * queries * seen * partial)
       : out;
     const op = dealt ? Op.attentionParts : Op.attention;
     this.#commands.push(
@@ -106,6 +109,7 @@ export class AttentionRecorder {
       position,
       0,
       scratch,
+      window,
     );
     this.#commands.float(10, 1 / Math.sqrt(headDim));
     this.#captures.position(9);
@@ -121,6 +125,7 @@ export class AttentionRecorder {
         headDim,
         position,
         scratch,
+        window,
       );
       this.#captures.position(6);
     }

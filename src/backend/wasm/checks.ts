@@ -20,6 +20,22 @@ export function requirePositions(cache: KvCache, layer: number, position: number
   }
 }
 
+export function requireId(id: number, rows: number): void {
+  if (Number.isInteger(id) && id >= 0 && id < rows) return;
+  throw new Error(`id ${id} is outside 0..${rows - 1}`);
+}
+
+export function requireHeads(cols: number, { kvHeads, headDim }: KvCache): void {
+  if (Number.isInteger(cols / (headDim * kvHeads))) return;
+  throw new Error(`${cols} columns for ${kvHeads} KV heads of ${headDim}`);
+}
+
+/** A window as 32 bits hold it; without one, all that there can be. */
+export function requireWindow(window: number = Number.POSITIVE_INFINITY): number {
+  if (!(window >= 1)) throw new Error(`a window of ${window}`);
+  return Math.min(window, 0x7fffffff);
+}
+
 /** Rows of all spans. */
 export function requireRows(spans: readonly Span[]): number {
   let rows = 0;

@@ -22,6 +22,8 @@ export const Op = {
   rmsNormBackward: 25,
   attentionBackward: 26,
   siluMulBackward: 27,
+  geluMul: 40,
+  geluMulBackward: 41,
   packWeights: { f32: 28, q8: 29, q4: 30, f16: 38, bf16: 39 },
   bankDown: { f32: 31, q8: 32, q4: 33 },
 } as const;
@@ -133,6 +135,11 @@ export class CommandList {
   /** Makes argument `index` of the last command a float. */
   float(index: number, value: number): void {
     this.#arena.f32[this.#last + 2 + index] = value;
+  }
+
+  /** The same with an integer: of the last argument, which `push` leaves out. */
+  integer(index: number, value: number): void {
+    this.#arena.i32[this.#last + 2 + index] = value;
   }
 
   /** Says that the next command does not depend on the last one: threads need not meet between them. */

@@ -28,7 +28,15 @@ import { Arena } from "./arena.ts";
 import { AttentionRecorder } from "./attention-recorder.ts";
 import type { Build } from "./builds.ts";
 import { CaptureRecorder } from "./capture-recorder.ts";
-import { requireNorms, requirePositions, requireRoom, requireRows } from "./checks.ts";
+import {
+  requireHeads,
+  requireId,
+  requireNorms,
+  requirePositions,
+  requireRoom,
+  requireRows,
+  requireWindow,
+} from "./checks.ts";
 import { CommandList, Op } from "./commands.ts";
 import { HandleRegistry, ownedOffsets, type WasmMatrix, type WasmVector } from "./handles.ts";
 import { CONTROL_BYTES, type Kernels } from "./kernels.ts";
@@ -233,7 +241,7 @@ export class WasmBackend implements Backend {
 
   // ---- operations
 
-  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>, scale = 1): void {
     this.#check();
     const to = this.#handles.get(out);
     const { storage, offset, rows, cols } = this.#handles.get(table);
@@ -243,21 +251,28 @@ export class WasmBackend implements Backend {
     const { i32 } = this.#arena;
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i] as number;
-      if (!(Number.isInteger(id) && id >= 0 && id < rows))
-        throw new Error(`id ${id} is outside 0..${rows - 1}`);
+      requireId(id, rows);
       i32[at / 4 + i] = id;
       this.#recorder.captures.id(at / 4 + i);
     }
     this.#commands.push(Op.embed[storage], to.offset, offset, at, ids.length, cols);
+    this.#commands.float(5, scale);
   }
 
-  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
+  rmsNorm(
+    out: Tensor,
+    x: Tensor,
+    weight: Vector,
+    eps: number,
+    n: number,
+    accumulate = false,
+  ): void {
     this.#check();
-    requireRoom(out, n, x.cols);
-    requireRoom(x, n, x.cols);
-    const { get } = this.#addresses();
+    for (const tensor of [out, x]) requireRoom(tensor, n, x.cols);
     const rows = n * requireNorms(x.cols, weight.length);
-    this.#commands.push(Op.rmsNorm, get(out), get(x), get(weight), rows, weight.length);
+    if (accumulate && out === x) throw new Error("out is x");
+    const [to, from, by] = [this.#at(out), this.#at(x), this.#at(weight)];
+    this.#commands.push(Op.rmsNorm, to, from, by, rows, weight.length, 0, Number(accumulate));
     this.#commands.float(5, eps);
   }
 
@@ -284,31 +299,34 @@ export class WasmBackend implements Backend {
     const rows = requireRows(spans);
     for (const { cache, position, n } of spans) {
       requirePositions(cache, layer, position, n);
-      requireRoom(k, rows, cache.kvHeads * cache.headDim);
-      requireRoom(v, rows, cache.kvHeads * cache.headDim);
+      for (const tensor of [k, v]) requireRoom(tensor, rows, cache.kvHeads * cache.headDim);
     }
     this.#attention.write(layer, k, v, spans);
   }
 
-  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
+  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[], window?: number): void {
     this.#check();
     const rows = requireRows(spans);
-    requireRoom(q, rows, q.cols);
-    requireRoom(out, rows, q.cols);
+    for (const tensor of [q, out]) requireRoom(tensor, rows, q.cols);
     for (const { cache, position, n } of spans) {
-      const { kvHeads, headDim } = this.#handles.get(cache);
-      if (!Number.isInteger(q.cols / (headDim * kvHeads)))
-        throw new Error(`${q.cols} columns for ${kvHeads} KV heads of ${headDim}`);
+      requireHeads(q.cols, this.#handles.get(cache));
       requirePositions(cache, layer, position, n);
     }
-    this.#attention.record(out, q, layer, spans);
+    this.#attention.record(out, q, layer, spans, requireWindow(window));
   }
 
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+    this.#gate(Op.siluMul, out, gate, up, n);
+  }
+
+  geluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+    this.#gate(Op.geluMul, out, gate, up, n);
+  }
+
+  #gate(op: number, out: Tensor, gate: Tensor, up: Tensor, n: number): void {
     this.#check();
     for (const tensor of [out, gate, up]) requireRoom(tensor, n, gate.cols);
-    const { get } = this.#addresses();
-    this.#commands.push(Op.siluMul, get(out), get(gate), get(up), n * gate.cols);
+    this.#commands.push(op, this.#at(out), this.#at(gate), this.#at(up), n * gate.cols);
   }
 
   async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {
@@ -332,8 +350,8 @@ export class WasmBackend implements Backend {
 
   // ---- inside
 
-  #addresses(): { get: (handle: Tensor | Vector | Rope) => number } {
-    return { get: (handle) => (this.#handles.get(handle as Handle) as WasmVector).offset };
+  #at(handle: Tensor | Vector): number {
+    return this.#handles.get(handle as Tensor).offset;
   }
 
   #allocateMatrix(rows: number, cols: number, holding: Holding): WasmMatrix {

@@ -2,7 +2,7 @@
 // assembly/linear-backward.ts, attention-backward.ts and backward.ts.
 import type { Rope, Tensor, Vector } from "../backend.ts";
 import type { Gradients, LinearGradient } from "../gradients.ts";
-import { requireBeside, requireNorms, requireRoom } from "./checks.ts";
+import { requireBeside, requireNorms, requireRoom, requireWindow } from "./checks.ts";
 import { Mode, Op } from "./commands.ts";
 import type { WasmMatrix, WasmSegment } from "./handles.ts";
 import type { Storage } from "./layout.ts";
@@ -168,6 +168,7 @@ export class WasmGradients implements Gradients {
     v: Tensor,
     headDim: number,
     n: number,
+    window?: number,
   ): void {
     const { commands, scratch, threads } = this.#recorder;
     const [heads, kvHeads] = [q.cols / headDim, k.cols / headDim];
@@ -198,6 +199,7 @@ export class WasmGradients implements Gradients {
       room,
     );
     commands.float(11, 1 / Math.sqrt(headDim));
+    commands.integer(13, requireWindow(window));
   }
 
   siluMulBackward(
@@ -208,9 +210,32 @@ export class WasmGradients implements Gradients {
     up: Tensor,
     n: number,
   ): void {
+    this.#gateBackward(Op.siluMulBackward, dGate, dUp, dOut, gate, up, n);
+  }
+
+  geluMulBackward(
+    dGate: Tensor,
+    dUp: Tensor,
+    dOut: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    n: number,
+  ): void {
+    this.#gateBackward(Op.geluMulBackward, dGate, dUp, dOut, gate, up, n);
+  }
+
+  #gateBackward(
+    op: number,
+    dGate: Tensor,
+    dUp: Tensor,
+    dOut: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    n: number,
+  ): void {
     for (const tensor of [dGate, dUp, dOut, gate, up]) requireRoom(tensor, n, gate.cols);
     this.#recorder.commands.push(
-      Op.siluMulBackward,
+      op,
       this.#at(dGate),
       this.#at(dUp),
       this.#at(dOut),

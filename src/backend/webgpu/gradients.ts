@@ -2,7 +2,7 @@
 // not rounded, as the contract has it; so a segment's A and B can be read by the shaders of base weights.
 import type { Rope, Tensor, Vector } from "../backend.ts";
 import type { Gradients, LinearGradient } from "../gradients.ts";
-import { requireBeside, requireNorms, requireRoom } from "../wasm/checks.ts";
+import { requireBeside, requireNorms, requireRoom, requireWindow } from "../wasm/checks.ts";
 import { specializeWeights } from "./compose.ts";
 import type { Core } from "./core.ts";
 import { NONE } from "./dispatch-list.ts";
@@ -167,6 +167,7 @@ export class GpuGradients implements Gradients {
     v: Tensor,
     headDim: number,
     n: number,
+    window?: number,
   ): void {
     const [cols, kvCols] = [q.cols, k.cols];
     const query = { q: this.#rows(q, n, cols), dOut: this.#rows(dOut, n, cols) };
@@ -187,7 +188,8 @@ export class GpuGradients implements Gradients {
     for (let kvHead = 0; kvHead < kvCols / headDim; kvHead++) {
       const first = kvHead * share * headDim;
       const kvFirst = kvHead * headDim;
-      const shape = [n, cols, kvCols, headDim, { f32: 1 / Math.sqrt(headDim) }];
+      const scale = { f32: 1 / Math.sqrt(headDim) };
+      const shape = [n, cols, kvCols, headDim, scale, requireWindow(window)];
       const inputs = [query.q.at + first, key.at + kvFirst, value.at + kvFirst];
       this.#push({
         shader: "attention-backward",
@@ -220,12 +222,32 @@ export class GpuGradients implements Gradients {
     up: Tensor,
     n: number,
   ): void {
-    const tensors = [dGate, dUp, dOut, gate, up].map((tensor) => this.#rows(tensor, n, dOut.cols));
+    this.#gateBackward([dGate, dUp, dOut, gate, up], n, 0);
+  }
+
+  geluMulBackward(
+    dGate: Tensor,
+    dUp: Tensor,
+    dOut: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    n: number,
+  ): void {
+    this.#gateBackward([dGate, dUp, dOut, gate, up], n, 1);
+  }
+
+  #gateBackward(
+    tensors: readonly [Tensor, Tensor, Tensor, Tensor, Tensor],
+    n: number,
+    gelu: 0 | 1,
+  ): void {
+    const [dGate, dUp, dOut, gate, up] = tensors;
+    const places = tensors.map((tensor) => this.#rows(tensor, n, dOut.cols).at);
     if (dUp === dGate || dUp === dOut || dUp === gate || dGate === up) {
-      throw new Error("siluMulBackward: tensors overlap");
+      throw new Error("gated activation, backward: tensors overlap");
     }
     const size = n * dOut.cols;
-    const params = [...tensors.map(({ at }) => at), size];
+    const params = [...places, size, gelu];
     this.#push({ shader: "silu-mul-backward", groups: this.#strided(size), params });
   }
 

@@ -37,6 +37,7 @@ export interface EmbedOp {
   readonly table: GpuMatrix;
   readonly n: number;
   readonly ids: Uint32Array | GpuChoice;
+  readonly scale: number;
 }
 
 export interface RmsNormOp {
@@ -46,6 +47,7 @@ export interface RmsNormOp {
   readonly weight: GpuVector;
   readonly eps: number;
   readonly n: number;
+  readonly accumulate: boolean;
 }
 
 /** Outputs whose weights are held alike. */
@@ -79,10 +81,13 @@ export interface AttentionOp {
   readonly q: GpuTensor;
   readonly layer: number;
   readonly spans: readonly GpuSpan[];
+  readonly window: number;
 }
 
+/** `siluMul` or `geluMul` */
 export interface SiluMulOp {
   readonly kind: "siluMul";
+  readonly gelu: boolean;
   readonly out: GpuTensor;
   readonly gate: GpuTensor;
   readonly up: GpuTensor;

@@ -74,7 +74,7 @@ export class Planner {
         if (next?.kind === "linear" && canNorm(op, next)) {
           return 1 + this.#product(ops, i + 1, op);
         }
-        const hasReader = op.n > 1 && !isOfHeads(op);
+        const hasReader = op.n > 1 && !isOfHeads(op) && !op.accumulate;
         const reader = hasReader ? nextProduct(ops, i, op.out, op.n) : undefined;
         this.#rmsNorm(op, reader && this.#prepare(reader, 1));
         return 1;
@@ -152,13 +152,14 @@ export class Planner {
     return ahead;
   }
 
-  #embed({ out, table, n, ids }: EmbedOp): void {
+  #embed({ out, table, n, ids, scale }: EmbedOp): void {
     const list = this.#list;
     const given = ids instanceof Uint32Array;
     const address = given ? list.list(ids) : ids.at;
     const { storage, cols } = table;
     for (const part of table.parts) {
       list.begin(out.at, address, given ? 0 : ids.k, cols, unitCount(storage, cols));
+      list.float(scale);
       list.words(part.offset / VEC4, planeSize(storage, part.rows, cols), part.row0, part.rows);
       const bytes = n * packedBytes(storage, 1, cols);
       const groups = [Math.ceil(cols / this.#threads), n, 1] as const;
@@ -166,16 +167,16 @@ export class Planner {
     }
   }
 
-  #rmsNorm({ out, x, weight, eps, n }: RmsNormOp, ahead: Ahead | undefined): void {
+  #rmsNorm({ out, x, weight, eps, n, accumulate }: RmsNormOp, ahead: Ahead | undefined): void {
     this.#list.begin(out.at, x.at, weight.at, weight.length);
     this.#list.float(eps);
-    this.#list.words(ahead?.prepared.x ?? NONE);
+    this.#list.words(accumulate ? 1 : 0, ahead?.prepared.x ?? NONE);
     this.#list.end("rmsnorm", [x.cols / weight.length, n, 1]);
   }
 
   /** @param segments of gate (output 0) and up (output 1), whose h is at `h` */
   #siluMul(
-    { out, gate, up, n }: SiluMulOp,
+    { out, gate, up, n, gelu }: SiluMulOp,
     segments: readonly PlacedSegment[],
     h: HRegion,
     next: LinearOp | undefined,
@@ -192,6 +193,7 @@ export class Planner {
     list.begin(out.at, gate.at, up.at, cols, unitCount(bank ?? type, cols));
     list.words(segments.length + placed.length, h.at, h.parts, h.stride);
     list.words(ahead?.prepared.x ?? NONE, ahead?.prepared.h.at ?? 0, ahead?.prepared.h.stride ?? 0);
+    list.words(gelu ? 1 : 0);
     for (const segment of segments) writeSegment(list, segment, segment.output);
     for (const segment of placed) writeSegment(list, segment, 2);
     const bytes =
@@ -223,6 +225,7 @@ function canNorm(norm: RmsNormOp, next: LinearOp): boolean {
     next.n === norm.n &&
     next.n <= MATVEC_ROWS &&
     norm.x !== norm.out &&
+    !norm.accumulate &&
     !isOfHeads(norm) &&
     next.outputs.every(({ out }) => out !== norm.x && out !== norm.out)
   );

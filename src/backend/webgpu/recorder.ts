@@ -6,6 +6,7 @@ import {
   requirePositions,
   requireRoom,
   requireRows,
+  requireWindow,
 } from "../wasm/checks.ts";
 import type { Core } from "./core.ts";
 import type { GpuMatrix } from "./handles.ts";
@@ -18,7 +19,7 @@ export class Recorder {
     this.#core = core;
   }
 
-  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>, scale: number): void {
     this.#core.check();
     const to = this.#core.handles.get(out);
     const from = this.#core.handles.get(table);
@@ -30,17 +31,25 @@ export class Recorder {
       return id;
     });
     if (list.length === 0) return;
-    this.#core.push({ kind: "embed", out: to, table: from, n: list.length, ids: list });
+    this.#core.push({ kind: "embed", out: to, table: from, n: list.length, ids: list, scale });
   }
 
-  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
+  rmsNorm(
+    out: Tensor,
+    x: Tensor,
+    weight: Vector,
+    eps: number,
+    n: number,
+    accumulate: boolean,
+  ): void {
     this.#core.check();
     requireRoom(out, n, x.cols);
     requireRoom(x, n, x.cols);
     requireNorms(x.cols, weight.length);
+    if (accumulate && out === x) throw new Error("out is x");
     const handles = this.#core.handles;
     const op = { out: handles.get(out), x: handles.get(x), weight: handles.get(weight), eps, n };
-    if (n > 0) this.#core.push({ kind: "rmsNorm", ...op });
+    if (n > 0) this.#core.push({ kind: "rmsNorm", ...op, accumulate });
   }
 
   linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row = 0): void {
@@ -84,7 +93,13 @@ export class Recorder {
     this.#core.push({ kind: "writeKv", layer, k: keys, v: values, spans: own });
   }
 
-  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
+  attention(
+    out: Tensor,
+    q: Tensor,
+    layer: number,
+    spans: readonly Span[],
+    wanted: number | undefined,
+  ): void {
     this.#core.check();
     const [to, query] = [this.#core.handles.get(out), this.#core.handles.get(q)];
     const rows = requireRows(spans);
@@ -99,15 +114,16 @@ export class Recorder {
       }
       requirePositions(cache, layer, position, n);
     }
-    this.#core.push({ kind: "attention", out: to, q: query, layer, spans: own });
+    const window = requireWindow(wanted);
+    this.#core.push({ kind: "attention", out: to, q: query, layer, spans: own, window });
   }
 
-  siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+  siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number, gelu: boolean): void {
     this.#core.check();
     for (const tensor of [out, gate, up]) requireRoom(tensor, n, gate.cols);
     const handles = this.#core.handles;
     const op = { out: handles.get(out), gate: handles.get(gate), up: handles.get(up), n };
-    if (n > 0) this.#core.push({ kind: "siluMul", ...op });
+    if (n > 0) this.#core.push({ kind: "siluMul", ...op, gelu });
   }
 
   #product(cols: number, n: number, output: LinearOutput): LinearProduct {

@@ -48,14 +48,14 @@ export class GpuSampling implements Sampling {
     core.push({ kind: "plain", shader: "choose-merge", groups: [n, 1, 1], params: merge });
   }
 
-  embedChosen(out: Tensor, table: Matrix, choice: Choice, n: number): void {
+  embedChosen(out: Tensor, table: Matrix, choice: Choice, n: number, scale = 1): void {
     const core = this.#core;
     core.check();
     const { handles } = core;
     const [to, from, ids] = [handles.get(out), handles.get(table), handles.get(choice)];
     requireRoom(out, n, table.cols);
     if (n > ids.rows) throw new Error(`${n} rows of ${ids.rows}`);
-    if (n > 0) core.push({ kind: "embed", out: to, table: from, n, ids });
+    if (n > 0) core.push({ kind: "embed", out: to, table: from, n, ids, scale });
   }
 
   async readChoice(choice: Choice, n: number): Promise<Chosen> {

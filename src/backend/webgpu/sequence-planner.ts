@@ -105,7 +105,7 @@ export class SequencePlanner {
   }
 
   /** @param next the product that directly follows, if something can be prepared for it */
-  attention({ out, q, layer, spans }: AttentionOp, next: LinearOp | undefined): void {
+  attention({ out, q, layer, spans, window }: AttentionOp, next: LinearOp | undefined): void {
     const list = this.#list;
     const [{ cache }] = spans as [GpuSpan];
     const { headDim, kvHeads } = cache;
@@ -136,7 +136,8 @@ export class SequencePlanner {
       const address = list.list(Uint32Array.from(work.flat()));
       list.begin(q.at, out.at, splits, stretch, partial, heads, kvHeads, headDim, address);
       list.float(1 / Math.sqrt(headDim));
-      const seen = some.reduce((sum, { position, n }) => sum + position + n, 0);
+      list.words(window);
+      const seen = some.reduce((sum, { position, n }) => sum + Math.min(position, window) + n, 0);
       const bytes = 2 * seen * kvHeads * headDim * (cache.type === "f16" ? 2 : 4);
       const kv = cache.places[layer]!.heap;
       const { attention } = cacheShaders(headDim, cache.type, this.#threads);

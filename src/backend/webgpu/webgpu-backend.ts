@@ -170,12 +170,19 @@ export class WebGpuBackend implements Backend {
 
   // ---- operations
 
-  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>): void {
-    this.#recorder.embed(out, table, ids);
+  embed(out: Tensor, table: Matrix, ids: ArrayLike<number>, scale = 1): void {
+    this.#recorder.embed(out, table, ids, scale);
   }
 
-  rmsNorm(out: Tensor, x: Tensor, weight: Vector, eps: number, n: number): void {
-    this.#recorder.rmsNorm(out, x, weight, eps, n);
+  rmsNorm(
+    out: Tensor,
+    x: Tensor,
+    weight: Vector,
+    eps: number,
+    n: number,
+    accumulate = false,
+  ): void {
+    this.#recorder.rmsNorm(out, x, weight, eps, n, accumulate);
   }
 
   linear(x: Tensor, n: number, outputs: readonly LinearOutput[], row = 0): void {
@@ -190,12 +197,16 @@ export class WebGpuBackend implements Backend {
     this.#recorder.writeKv(layer, k, v, spans);
   }
 
-  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[]): void {
-    this.#recorder.attention(out, q, layer, spans);
+  attention(out: Tensor, q: Tensor, layer: number, spans: readonly Span[], window?: number): void {
+    this.#recorder.attention(out, q, layer, spans, window);
   }
 
   siluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
-    this.#recorder.siluMul(out, gate, up, n);
+    this.#recorder.siluMul(out, gate, up, n, false);
+  }
+
+  geluMul(out: Tensor, gate: Tensor, up: Tensor, n: number): void {
+    this.#recorder.siluMul(out, gate, up, n, true);
   }
 
   async read(x: Tensor, row: number, nRows: number, into?: Float32Array): Promise<Float32Array> {
