@@ -111,7 +111,7 @@ async function loadNothing(
     return backend.loadMatrix(source, type);
   };
   const vector = (n: number) => backend.loadVector("norm", new Float32Array(n));
-  const { vocabSize, hiddenSize, headDim, qkNorm } = config;
+  const { vocabSize, hiddenSize, headDim, qkNorm, outputNorms } = config;
   const embedding = await matrix("embedding", vocabSize, hiddenSize);
   const linears = new Map<string, LinearWeights>();
   for (const info of listLinears(config)) {
@@ -132,6 +132,8 @@ async function loadNothing(
       vProj: of("self_attn.v_proj"),
       qNorm: qkNorm ? vector(headDim) : undefined,
       kNorm: qkNorm ? vector(headDim) : undefined,
+      attentionOutputNorm: outputNorms ? vector(hiddenSize) : undefined,
+      mlpOutputNorm: outputNorms ? vector(hiddenSize) : undefined,
       oProj: of("self_attn.o_proj"),
       mlpNorm: vector(hiddenSize),
       gateProj: of("mlp.gate_proj"),

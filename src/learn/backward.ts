@@ -6,16 +6,17 @@ import type {
   Handle,
   KvCache,
   LinearOutput,
-  Rope,
   SoupEntry,
   Tensor,
   Vector,
 } from "../backend/backend.ts";
 import type { Gradients, LinearGradient } from "../backend/gradients.ts";
 import { TureenError } from "../errors.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { findWindow, type ModelConfig } from "../model/config.ts";
 import type { Banks } from "../model/decoder.ts";
+import { Ropes } from "../model/ropes.ts";
 import type { DecoderWeights, LinearWeights } from "../model/weights.ts";
+import { createPassState, type PassState } from "./pass-state.ts";
 
 /** A text to learn from. */
 export interface TrainingExample {
@@ -34,42 +35,8 @@ export interface BackwardOptions {
   readonly slots: number;
 }
 
-/** Logits held at once, in numbers: 4 MiB. A vocabulary larger than an eighth of it still gets 8 rows. */
-const LOGITS_NUMBERS = 2 ** 20;
-const MIN_LOGITS_ROWS = 8;
-
 const NO_ENTRIES: readonly SoupEntry[] = [];
 const NO_SLOTS: readonly number[] = [];
-
-/** Activations and their gradients; rows are tokens. */
-interface PassState {
-  readonly inputs: readonly Tensor[]; // residual stream before each layer, and after the last [n, hiddenSize]
-  readonly attentionNorm: Tensor; // [n, hiddenSize]
-  readonly qProduct: Tensor; // q before its norm, where the model has one; else q itself [n, heads × headDim]
-  readonly kProduct: Tensor; // likewise [n, kvHeads × headDim]
-  readonly q: Tensor; // [n, heads × headDim]
-  readonly k: Tensor; // [n, kvHeads × headDim]
-  readonly v: Tensor; // [n, kvHeads × headDim]
-  readonly attention: Tensor; // [n, heads × headDim]
-  readonly middle: Tensor; // residual stream between attention and MLP [n, hiddenSize]
-  readonly mlpNorm: Tensor; // [n, hiddenSize]
-  readonly gate: Tensor; // [n, intermediateSize]
-  readonly up: Tensor; // [n, intermediateSize]
-  readonly product: Tensor; // silu(gate) ⊙ up [n, intermediateSize]
-  readonly logits: Tensor; // [a few, vocabSize], then their gradient
-  readonly losses: Tensor; // [a few, 1]
-  readonly dX: Tensor; // of the residual stream [n, hiddenSize]
-  readonly dNorm: Tensor; // of a normed input [n, hiddenSize]
-  readonly dQProduct: Tensor;
-  readonly dKProduct: Tensor;
-  readonly dQ: Tensor;
-  readonly dK: Tensor;
-  readonly dV: Tensor;
-  readonly dAttention: Tensor;
-  readonly dGate: Tensor; // of product, then of gate [n, intermediateSize]
-  readonly dUp: Tensor;
-  readonly dM: Tensor; // [1, slots]
-}
 
 export class BackwardPass {
   readonly maxTokens: number;
@@ -82,7 +49,7 @@ export class BackwardPass {
   readonly #state: PassState;
   /** Of one layer, used again by each. */
   readonly #cache: KvCache;
-  readonly #rope: Rope;
+  readonly #ropes: Ropes;
 
   /** @throws TureenError `BACKEND_UNAVAILABLE` if the backend has no gradients, `OUT_OF_MEMORY` */
   constructor(
@@ -103,12 +70,15 @@ export class BackwardPass {
     this.#weights = weights;
     this.maxTokens = maxTokens;
     this.slots = slots;
-    const { kvHeads, headDim, ropeTheta: theta, ropeScaling: scaling } = config;
+    const { kvHeads, headDim } = config;
     const length = maxTokens;
+    this.#ropes = new Ropes(backend, config);
     try {
       this.#cache = this.#keep(backend.createKvCache({ layers: 1, kvHeads, headDim, length }));
-      this.#rope = this.#keep(backend.createRope({ headDim, theta, scaling, length }));
-      this.#state = this.#createState();
+      this.#ropes.grow(length);
+      this.#state = createPassState(config, this.maxTokens, this.slots, (rows, cols) =>
+        this.#keep(backend.createTensor(rows, cols)),
+      );
       this.#gradients.clear(this.#state.dM, 1);
     } catch (error) {
       this.dispose();
@@ -135,6 +105,7 @@ export class BackwardPass {
 
   dispose(): void {
     for (const handle of this.#handles.splice(0)) this.#backend.free(handle);
+    this.#ropes.free();
   }
 
   async #run(example: TrainingExample, banks: Banks, slots: Slots | undefined): Promise<number> {
@@ -146,10 +117,11 @@ export class BackwardPass {
         `a pass over ${n} tokens of ${example.ids.length}, ${this.maxTokens} at most`,
       );
     }
-    const { layers } = this.#config;
+    const { layers, embeddingScale } = this.#config;
     const { inputs } = this.#state;
 
-    this.#backend.embed(inputs[0]!, this.#weights.embedding, example.ids.slice(0, n));
+    const ids = example.ids.slice(0, n);
+    this.#backend.embed(inputs[0]!, this.#weights.embedding, ids, embeddingScale);
     for (let layer = 0; layer < layers; layer++) {
       this.#forwardLayer(layer, n, banks);
       this.#finishLayer(layer, n, banks);
@@ -167,12 +139,12 @@ export class BackwardPass {
     return loss;
   }
 
-  /** All of a layer but its last product; see `Decoder` for the same steps over a whole cache. */
+  /** All of a layer but what enters the next one; see `Decoder` for the same steps over a whole cache. */
   #forwardLayer(layer: number, n: number, banks: Banks): void {
     const backend = this.#backend;
-    const { rmsNormEps: eps, noRopeLayers } = this.#config;
+    const { rmsNormEps: eps, activation } = this.#config;
     const { inputs, attentionNorm, qProduct, kProduct, q, k, v, attention } = this.#state;
-    const { middle, mlpNorm, gate, up, product } = this.#state;
+    const { attentionOutput, middle, mlpNorm, gate, up, product, mlpOutput } = this.#state;
     const x = inputs[layer]!;
     const w = this.#weights.layers[layer]!;
 
@@ -185,27 +157,33 @@ export class BackwardPass {
     if (w.qNorm !== undefined) backend.rmsNorm(q, qProduct, w.qNorm, eps, n);
     if (w.kNorm !== undefined) backend.rmsNorm(k, kProduct, w.kNorm, eps, n);
     const spans = [{ cache: this.#cache, position: 0, n }];
-    if (!noRopeLayers.includes(layer)) {
-      backend.rope(q, this.#rope, spans);
-      backend.rope(k, this.#rope, spans);
+    const rope = this.#ropes.of(layer);
+    if (rope !== undefined) {
+      backend.rope(q, rope, spans);
+      backend.rope(k, rope, spans);
     }
     backend.writeKv(0, k, v, spans);
-    backend.attention(attention, q, 0, spans);
+    backend.attention(attention, q, 0, spans, findWindow(this.#config, layer));
     this.#gradients.copy(middle, x, n);
-    backend.linear(attention, n, [output(middle, w.oProj, banks, true)]);
+    const outputNorm = w.attentionOutputNorm;
+    const isAdded = outputNorm === undefined;
+    backend.linear(attention, n, [output(attentionOutput, w.oProj, banks, isAdded)]);
+    if (!isAdded) backend.rmsNorm(middle, attentionOutput, outputNorm, eps, n, true);
 
     backend.rmsNorm(mlpNorm, middle, w.mlpNorm, eps, n);
     backend.linear(mlpNorm, n, [output(gate, w.gateProj, banks), output(up, w.upProj, banks)]);
-    backend.siluMul(product, gate, up, n);
+    backend[`${activation}Mul`](product, gate, up, n);
+    if (w.mlpOutputNorm) backend.linear(product, n, [output(mlpOutput, w.downProj, banks)]);
   }
 
-  /** The last product, into the next layer's input. */
+  /** The last product, or its norm, into the next layer's input. */
   #finishLayer(layer: number, n: number, banks: Banks): void {
-    const { inputs, middle, product } = this.#state;
+    const { inputs, middle, product, mlpOutput } = this.#state;
     const next = inputs[layer + 1]!;
     this.#gradients.copy(next, middle, n);
-    const { downProj } = this.#weights.layers[layer]!;
-    this.#backend.linear(product, n, [output(next, downProj, banks, true)]);
+    const { downProj, mlpOutputNorm: norm } = this.#weights.layers[layer]!;
+    if (norm) this.#backend.rmsNorm(next, mlpOutput, norm, this.#config.rmsNormEps, n, true);
+    else this.#backend.linear(product, n, [output(next, downProj, banks, true)]);
   }
 
   /**
@@ -254,26 +232,31 @@ export class BackwardPass {
   /** dX: from the gradient of the layer's output to that of its input. */
   #backwardLayer(layer: number, n: number, banks: Banks, slots: Slots): void {
     const gradients = this.#gradients;
-    const { rmsNormEps: eps, headDim, noRopeLayers } = this.#config;
+    const { rmsNormEps: eps, headDim, activation } = this.#config;
     const state = this.#state;
-    const { dX, dNorm, dQ, dK, dV, dAttention, dGate, dUp, dM } = state;
+    const { dX, dNorm, dOutput, dQ, dK, dV, dAttention, dGate, dUp, dM } = state;
     const w = this.#weights.layers[layer]!;
     const of = (dOut: Tensor, linear: LinearWeights): LinearGradient =>
       gradientOf(dOut, linear, banks, slots);
 
-    gradients.linearBackward(dGate, state.product, dM, n, [of(dX, w.downProj)]);
-    gradients.siluMulBackward(dGate, dUp, dGate, state.gate, state.up, n);
+    this.#normBackward(dOutput, dX, state.mlpOutput, w.mlpOutputNorm, n);
+    gradients.linearBackward(dGate, state.product, dM, n, [of(dOutput, w.downProj)]);
+    gradients[`${activation}MulBackward`](dGate, dUp, dGate, state.gate, state.up, n);
     gradients.linearBackward(dNorm, state.mlpNorm, dM, n, [
       of(dGate, w.gateProj),
       of(dUp, w.upProj),
     ]);
     gradients.rmsNormBackward(dX, dNorm, state.middle, w.mlpNorm, eps, n);
 
-    gradients.linearBackward(dAttention, state.attention, dM, n, [of(dX, w.oProj)]);
-    gradients.attentionBackward(dQ, dK, dV, dAttention, state.q, state.k, state.v, headDim, n);
-    if (!noRopeLayers.includes(layer)) {
-      gradients.ropeBackward(dQ, n, this.#rope, 0);
-      gradients.ropeBackward(dK, n, this.#rope, 0);
+    this.#normBackward(dOutput, dX, state.attentionOutput, w.attentionOutputNorm, n);
+    gradients.linearBackward(dAttention, state.attention, dM, n, [of(dOutput, w.oProj)]);
+    const window = findWindow(this.#config, layer);
+    const { q, k, v } = state;
+    gradients.attentionBackward(dQ, dK, dV, dAttention, q, k, v, headDim, n, window);
+    const rope = this.#ropes.of(layer);
+    if (rope !== undefined) {
+      gradients.ropeBackward(dQ, n, rope, 0);
+      gradients.ropeBackward(dK, n, rope, 0);
     }
     this.#normBackward(state.dQProduct, dQ, state.qProduct, w.qNorm, n);
     this.#normBackward(state.dKProduct, dK, state.kProduct, w.kNorm, n);
@@ -285,52 +268,11 @@ export class BackwardPass {
     gradients.rmsNormBackward(dX, dNorm, state.inputs[layer]!, w.attentionNorm, eps, n);
   }
 
-  /** Of the norm of q's or k's heads: overwrites dX. Without a norm dX is dOut. */
+  /** Of the norm of q's or k's heads, or of an output: overwrites dX. Without a norm dX is dOut. */
   #normBackward(dX: Tensor, dOut: Tensor, x: Tensor, norm: Vector | undefined, n: number): void {
     if (norm === undefined) return;
     this.#gradients.clear(dX, n);
     this.#gradients.rmsNormBackward(dX, dOut, x, norm, this.#config.rmsNormEps, n);
-  }
-
-  #createState(): PassState {
-    const { hiddenSize, heads, kvHeads, headDim, intermediateSize, vocabSize, layers, qkNorm } =
-      this.#config;
-    const n = this.maxTokens;
-    const queries = heads * headDim;
-    const keys = kvHeads * headDim;
-    const tensor = (rows: number, cols: number): Tensor =>
-      this.#keep(this.#backend.createTensor(rows, cols));
-    const rows = Math.min(n, Math.max(MIN_LOGITS_ROWS, Math.floor(LOGITS_NUMBERS / vocabSize)));
-    const [q, k] = [tensor(n, queries), tensor(n, keys)];
-    const [dQ, dK] = [tensor(n, queries), tensor(n, keys)];
-    return {
-      inputs: Array.from({ length: layers + 1 }, () => tensor(n, hiddenSize)),
-      attentionNorm: tensor(n, hiddenSize),
-      qProduct: qkNorm ? tensor(n, queries) : q,
-      kProduct: qkNorm ? tensor(n, keys) : k,
-      q,
-      k,
-      v: tensor(n, keys),
-      attention: tensor(n, queries),
-      middle: tensor(n, hiddenSize),
-      mlpNorm: tensor(n, hiddenSize),
-      gate: tensor(n, intermediateSize),
-      up: tensor(n, intermediateSize),
-      product: tensor(n, intermediateSize),
-      logits: tensor(rows, vocabSize),
-      losses: tensor(rows, 1),
-      dX: tensor(n, hiddenSize),
-      dNorm: tensor(n, hiddenSize),
-      dQProduct: qkNorm ? tensor(n, queries) : dQ,
-      dKProduct: qkNorm ? tensor(n, keys) : dK,
-      dQ,
-      dK,
-      dV: tensor(n, keys),
-      dAttention: tensor(n, queries),
-      dGate: tensor(n, intermediateSize),
-      dUp: tensor(n, intermediateSize),
-      dM: tensor(1, this.slots),
-    };
   }
 
   #keep<H extends Handle>(handle: H): H {

@@ -2,6 +2,7 @@
 // (`rope_theta` and `rope_scaling`). Owns which scalings exist; the formulas are in backend/rope-frequencies.ts.
 import type { RopeScaling } from "../backend/rope-frequencies.ts";
 import { TureenError } from "../errors.ts";
+import { configError } from "./config-check.ts";
 
 /** The fields of config.json that count here, their types checked. */
 export interface RopeJson {
@@ -71,20 +72,5 @@ export function parseRope(
     expected: "default, linear or llama3",
     found: String(type),
     where: `${field} in ${where}`,
-  });
-}
-
-/** `MODEL_CONFIG_INVALID` with a printable form of what was found. */
-export function configError(
-  what: string,
-  expected: string,
-  found: unknown,
-  where: string,
-): TureenError {
-  const printed = found === undefined ? "nothing" : JSON.stringify(found);
-  return new TureenError("MODEL_CONFIG_INVALID", what, {
-    expected,
-    found: printed.length > 80 ? `${printed.slice(0, 80)}…` : printed,
-    where,
   });
 }

@@ -3,7 +3,9 @@
 import * as v from "valibot";
 import type { RopeScaling } from "../backend/rope-frequencies.ts";
 import { TureenError } from "../errors.ts";
-import { configError, parseRope } from "./config-rope.ts";
+import { configError, unsupported, validate } from "./config-check.ts";
+import { GEMMA3_HEAD_DIM, GEMMA3_KV_HEADS, parseGemma3 } from "./config-gemma3.ts";
+import { parseRope } from "./config-rope.ts";
 
 /** A Llama-family decoder's shape. */
 export interface ModelConfig {
@@ -30,6 +32,23 @@ export interface ModelConfig {
   readonly qkNorm: boolean;
   /** Decoder layers that do not rotate q and k (SmolLM3), in order. */
   readonly noRopeLayers: readonly number[];
+  /** Of an MLP: silu(gate) ⊙ up, or gelu (its approximation with tanh: Gemma 3). */
+  readonly activation: "silu" | "gelu";
+  /**
+   * What embeddings are multiplied with where they enter the stream: 1, in Gemma 3 sqrt(hiddenSize). As f32, like llama.cpp, and
+   * transformers where it computes in f32; with weights in BF16 it rounds the root to BF16, by 0.2 % for the 270M model.
+   */
+  readonly embeddingScale: number;
+  /** Added to the weights of all norms when they are loaded: 0, in Gemma 3 1. */
+  readonly normOffset: number;
+  /** What the weights of q's norm are multiplied with then: 1, in Gemma 3 sqrt(headDim / query_pre_attn_scalar). */
+  readonly queryScale: number;
+  /** Also norms what attention and MLP give, before it enters the stream (Gemma 3). */
+  readonly outputNorms: boolean;
+  /** Layers that see the last `window` positions only, and have rotary frequencies of their own (Gemma 3); in order. */
+  readonly sliding:
+    | { readonly window: number; readonly ropeTheta: number; readonly layers: readonly number[] }
+    | undefined;
   readonly bosTokenIds: readonly number[];
   readonly eosTokenIds: readonly number[];
 }
@@ -64,9 +83,10 @@ const MAX_HEADS = 4096; // Llama 3.1 405B: 128
 const MAX_HEAD_DIM = 4096; // Gemma: 256
 const MAX_POSITIONS = 67_108_864; // Llama 4 Scout: 10 485 760
 
-const MODEL_TYPES = ["llama", "mistral", "qwen2", "qwen3", "smollm3"] as const;
+const MODEL_TYPES = ["llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma3_text"] as const;
 type ModelType = (typeof MODEL_TYPES)[number];
-const SUPPORTED = "llama (also SmolLM2 and TinyLlama), mistral, qwen2, qwen3 or smollm3";
+const SUPPORTED =
+  "llama (also SmolLM2 and TinyLlama), mistral, qwen2, qwen3, smollm3 or gemma3_text";
 
 /** Where Qwen3Config finds no `head_dim`: it does not follow from the hidden size. */
 const QWEN3_HEAD_DIM = 128;
@@ -114,7 +134,8 @@ type RawConfig = v.InferOutput<typeof configSchema>;
  *
  * Defaults are those of transformers' LlamaConfig: `head_dim` = hidden_size / num_attention_heads, `num_key_value_heads` =
  * num_attention_heads, `rms_norm_eps` 1e-6, `rope_theta` 10000, untied embeddings, no biases. qwen2 always has biases on q, k
- * and v; qwen3 has heads of 128 and norms them; smollm3 has tied embeddings and `rope_theta` 2000000. Token ids of `generationConfig` take precedence, as in transformers' `generate`.
+ * and v; qwen3 has heads of 128 and norms them; smollm3 has tied embeddings and `rope_theta` 2000000; for gemma3_text
+ * see config-gemma3.ts. Token ids of `generationConfig` take precedence, as in transformers' `generate`.
  *
  * @param json parsed config.json
  * @param generationConfig parsed generation_config.json, if there is one
@@ -137,22 +158,27 @@ export function parseModelConfig(
   checkOptions(raw, modelType, where);
 
   const heads = raw.num_attention_heads;
-  const kvHeads = raw.num_key_value_heads ?? heads;
+  const gemma3 = modelType === "gemma3_text";
+  const kvHeads = raw.num_key_value_heads ?? (gemma3 ? GEMMA3_KV_HEADS : heads);
   if (heads % kvHeads !== 0) {
     const expected = `a divisor of num_attention_heads (${heads})`;
     throw configError("num_key_value_heads does not divide the heads", expected, kvHeads, where);
   }
   const qwen3 = modelType === "qwen3";
-  const headDim = raw.head_dim ?? (qwen3 ? QWEN3_HEAD_DIM : raw.hidden_size / heads);
+  const ownHeadDim = qwen3 ? QWEN3_HEAD_DIM : gemma3 ? GEMMA3_HEAD_DIM : undefined;
+  const headDim = raw.head_dim ?? ownHeadDim ?? raw.hidden_size / heads;
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
     const what = `each attention head must have an even number of features`;
     throw configError(what, "an even head_dim (default hidden_size / heads)", headDim, where);
   }
   const smollm3 = modelType === "smollm3";
   const rope = smollm3 ? { ...raw, rope_theta: raw.rope_theta ?? SMOLLM3_THETA } : raw;
-  const { ropeTheta, ropeScaling } = parseRope(rope, raw.max_position_embeddings, where);
+  const maxPositions = raw.max_position_embeddings;
+  const positions = gemma3
+    ? parseGemma3(json, { layers: raw.num_hidden_layers, headDim, maxPositions }, where)
+    : { ...parseRope(rope, maxPositions, where), queryScale: 1, sliding: undefined };
   const llama = modelType === "llama" || smollm3;
-  const attentionOutputBias = (llama || qwen3) && raw.attention_bias;
+  const attentionOutputBias = (llama || qwen3 || gemma3) && raw.attention_bias;
   return {
     modelType,
     vocabSize: raw.vocab_size,
@@ -162,19 +188,27 @@ export function parseModelConfig(
     heads,
     kvHeads,
     headDim,
-    maxPositions: raw.max_position_embeddings,
+    maxPositions,
     rmsNormEps: raw.rms_norm_eps,
-    ropeTheta,
-    ropeScaling,
-    tieWordEmbeddings: raw.tie_word_embeddings ?? smollm3,
+    ...positions,
+    tieWordEmbeddings: raw.tie_word_embeddings ?? (smollm3 || gemma3),
     attentionBias: modelType === "qwen2" || attentionOutputBias,
     attentionOutputBias,
     mlpBias: llama && raw.mlp_bias,
-    qkNorm: qwen3,
+    qkNorm: qwen3 || gemma3,
     noRopeLayers: smollm3 ? findNoRopeLayers(raw, where) : [],
+    activation: gemma3 ? "gelu" : "silu",
+    embeddingScale: gemma3 ? Math.sqrt(raw.hidden_size) : 1,
+    normOffset: gemma3 ? 1 : 0,
+    outputNorms: gemma3,
     bosTokenIds: toList(generation.bos_token_id ?? raw.bos_token_id),
     eosTokenIds: toList(generation.eos_token_id ?? raw.eos_token_id),
   };
+}
+
+/** How many positions a layer sees; `undefined` where it is all. */
+export function findWindow({ sliding }: ModelConfig, layer: number): number | undefined {
+  return sliding?.layers.includes(layer) ? sliding.window : undefined;
 }
 
 /** Every linear layer that adapters can target, in the model's order: q, k, v, o, gate, up, down per layer, then lm_head. */
@@ -212,7 +246,13 @@ function checkArchitecture(json: Record<string, unknown>, where: string): ModelT
   }
   const modelType = MODEL_TYPES.find((type) => type === found);
   if (modelType === undefined) {
-    const kind = /moe|mixtral/.test(found) ? ", a mixture of experts," : "";
+    const isMixture = /moe|mixtral/.test(found);
+    const isMixed = /^gemma3(n|$)/.test(found); // its text part alone is another model_type
+    const kind = isMixture
+      ? ", a mixture of experts,"
+      : isMixed
+        ? ", which is not text alone,"
+        : "";
     throw unsupported(`model_type "${found}"${kind} is not supported`, SUPPORTED, found, where);
   }
   const quantization = json.quantization_config;
@@ -237,6 +277,7 @@ function checkArchitecture(json: Record<string, unknown>, where: string): ModelT
 }
 
 function checkOptions(raw: RawConfig, modelType: ModelType, where: string): void {
+  if (modelType === "gemma3_text") return; // parseGemma3's
   if (raw.hidden_act !== "silu" && raw.hidden_act !== "swish") {
     throw unsupported(
       `hidden_act "${raw.hidden_act}" is not supported`,
@@ -288,26 +329,6 @@ function findNoRopeLayers(raw: RawConfig, where: string): number[] {
   }
   const all = Array.from({ length: layers }, (_, layer) => layer);
   return all.filter((layer) => (list ? list[layer] === 0 : (layer + 1) % step === 0));
-}
-
-function validate<S extends v.GenericSchema>(
-  schema: S,
-  json: unknown,
-  where: string,
-): v.InferOutput<S> {
-  const result = v.safeParse(schema, json);
-  if (result.success) return result.output;
-  const issue = result.issues[0];
-  const field = v.getDotPath(issue) ?? "the file";
-  throw new TureenError("MODEL_CONFIG_INVALID", `${field} is missing or invalid`, {
-    expected: issue.expected?.replace(/\bundefined\b/, "a value") ?? "a valid value",
-    found: issue.received,
-    where,
-  });
-}
-
-function unsupported(what: string, expected: string, found: string, where: string): TureenError {
-  return new TureenError("MODEL_UNSUPPORTED", what, { expected, found, where });
 }
 
 function toList(ids: number | number[] | null | undefined): number[] {

@@ -1,12 +1,13 @@
 // The forward pass of a Llama-family model, written once for all backends: run state allocated once, one loop over layers. A
 // pass takes rows of any number of sequences. No arithmetic happens here; every step is an operation of the backend.
-import type { Backend, KvCache, KvCacheType, Rope } from "../backend/backend.ts";
+import type { Backend, KvCache, KvCacheType } from "../backend/backend.ts";
 import type { Choice, Chosen } from "../backend/sampling.ts";
 import { TureenError, throwIfAborted } from "../errors.ts";
 import { nextTask } from "../next-task.ts";
-import type { ModelConfig } from "./config.ts";
+import { findWindow, type ModelConfig } from "./config.ts";
 import { LogitChooser, spread } from "./logit-chooser.ts";
 import { type Layout, type PassPart, placeRows } from "./pass-rows.ts";
+import { Ropes } from "./ropes.ts";
 import { type Banks, entriesFrom, RowBanks } from "./row-banks.ts";
 import { createRunState, Products, type RunState } from "./run-state.ts";
 import { TokenPasses } from "./token-passes.ts";
@@ -45,7 +46,7 @@ export class Decoder {
   readonly #chooser: LogitChooser | undefined;
   /** Likewise. */
   readonly #tokenPasses: TokenPasses | undefined;
-  #rope: Rope | undefined;
+  readonly #ropes: Ropes;
   #lastPass: Promise<unknown> = Promise.resolve();
   #disposed = false;
 
@@ -74,6 +75,7 @@ export class Decoder {
     this.#tokenPasses = backend.captures && new TokenPasses(backend.captures);
     this.#products = new Products(weights, this.#state);
     this.#rowBanks = new RowBanks(this.chunkSize);
+    this.#ropes = new Ropes(backend, config);
   }
 
   /**
@@ -83,19 +85,14 @@ export class Decoder {
    */
   createCache(length: number): KvCache {
     this.#checkDisposed();
-    const { layers, kvHeads, headDim, ropeTheta, ropeScaling, maxPositions } = this.config;
+    const { layers, kvHeads, headDim, maxPositions } = this.config;
     if (!Number.isSafeInteger(length) || length < 1 || length > maxPositions) {
       throw new TureenError("OPTION_INVALID", "the context length does not fit the model", {
         expected: `1..${maxPositions} positions`,
         found: String(length),
       });
     }
-    if (this.#rope === undefined || this.#rope.length < length) {
-      const options = { headDim, theta: ropeTheta, scaling: ropeScaling, length };
-      const rope = this.#backend.createRope(options);
-      if (this.#rope !== undefined) this.#backend.free(this.#rope);
-      this.#rope = rope;
-    }
+    this.#ropes.grow(length);
     return this.#backend.createKvCache({
       type: this.#kvCache,
       layers,
@@ -200,7 +197,7 @@ export class Decoder {
     this.#disposed = true;
     for (const tensor of Object.values(this.#state)) this.#backend.free(tensor);
     this.#chooser?.dispose();
-    if (this.#rope !== undefined) this.#backend.free(this.#rope);
+    this.#ropes.free();
   }
 
   #next(pass: () => Promise<void>): Promise<void> {
@@ -293,20 +290,20 @@ export class Decoder {
   /** All layers; leaves the residual stream in `state.x`. Pauses after each stage (see `OnHidden`). */
   *#sweep({ ids, spans, runs }: Layout, chosen?: Choice): Generator<number> {
     const backend = this.#backend;
-    const eps = this.config.rmsNormEps;
-    const rope = this.#rope!;
+    const { layers, rmsNormEps: eps, embeddingScale, activation } = this.config;
     const { x, xNorm, q, k, v, attention, gate, up } = this.#state;
     const n = ids.length;
     this.#products.use(this.#rowBanks.fill(runs));
 
     // embedding
-    if (chosen === undefined) backend.embed(x, this.#weights.embedding, ids);
-    else backend.sampling!.embedChosen(x, this.#weights.embedding, chosen, n);
+    const table = this.#weights.embedding;
+    if (chosen === undefined) backend.embed(x, table, ids, embeddingScale);
+    else backend.sampling!.embedChosen(x, table, chosen, n, embeddingScale);
     yield 0;
 
-    const { layers, noRopeLayers } = this.config;
     for (let layer = 0; layer < layers; layer++) {
-      const { attentionNorm, qNorm, kNorm, mlpNorm } = this.#weights.layers[layer]!;
+      const { attentionNorm, qNorm, kNorm, attentionOutputNorm, mlpNorm, mlpOutputNorm } =
+        this.#weights.layers[layer]!;
       const products = this.#products.layers[layer]!;
 
       // attention norm; q, k and v
@@ -316,21 +313,24 @@ export class Decoder {
       // norms of heads and rotary positions, where the layer has them; cache, attention
       if (qNorm !== undefined) backend.rmsNorm(q, q, qNorm, eps, n);
       if (kNorm !== undefined) backend.rmsNorm(k, k, kNorm, eps, n);
-      if (!noRopeLayers.includes(layer)) {
+      const rope = this.#ropes.of(layer);
+      if (rope !== undefined) {
         backend.rope(q, rope, spans);
         backend.rope(k, rope, spans);
       }
       backend.writeKv(layer, k, v, spans);
-      backend.attention(attention, q, layer, spans);
+      backend.attention(attention, q, layer, spans, findWindow(this.config, layer));
 
-      // output projection, into the residual stream
+      // output projection, into the residual stream, where the layer has it by a norm
       backend.linear(attention, n, products.o);
+      if (attentionOutputNorm) backend.rmsNorm(x, xNorm, attentionOutputNorm, eps, n, true);
 
-      // MLP norm; gate and up; SwiGLU; down, into the residual stream
+      // MLP norm; gate and up; SwiGLU or GeGLU; down, into the residual stream likewise
       backend.rmsNorm(xNorm, x, mlpNorm, eps, n);
       backend.linear(xNorm, n, products.gateUp);
-      backend.siluMul(gate, gate, up, n);
+      backend[`${activation}Mul`](gate, gate, up, n);
       backend.linear(gate, n, products.down);
+      if (mlpOutputNorm) backend.rmsNorm(x, xNorm, mlpOutputNorm, eps, n, true);
 
       yield layer + 1;
     }

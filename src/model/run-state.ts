@@ -1,6 +1,6 @@
 // What a decoder holds from pass to pass: activations of one chunk, and the products of every linear layer, so that a pass
 // allocates next to nothing.
-import type { Backend, BankEntry, LinearOutput, Tensor } from "../backend/backend.ts";
+import type { Backend, BankEntry, LinearOutput, Tensor, Vector } from "../backend/backend.ts";
 import type { ModelConfig } from "./config.ts";
 import type { PassBanks } from "./row-banks.ts";
 import type { DecoderWeights, LinearWeights } from "./weights.ts";
@@ -11,7 +11,7 @@ const LOGITS_ROWS = 16;
 /** Activations of one chunk. */
 export interface RunState {
   readonly x: Tensor; // residual stream [chunk, hiddenSize]
-  readonly xNorm: Tensor; // normed input of attention, MLP or head [chunk, hiddenSize]
+  readonly xNorm: Tensor; // normed input of attention, MLP or head; outputs that are to be normed [chunk, hiddenSize]
   readonly q: Tensor; // [chunk, heads × headDim]
   readonly k: Tensor; // [chunk, kvHeads × headDim]
   readonly v: Tensor; // [chunk, kvHeads × headDim]
@@ -70,11 +70,14 @@ export class Products {
   readonly #all: readonly Product[];
 
   constructor({ layers, lmHead }: DecoderWeights, state: RunState) {
+    // into the stream, or first where a norm reads it
+    const branch = (linear: LinearWeights, norm: Vector | undefined): Product =>
+      norm === undefined ? product(state.x, linear, true) : product(state.xNorm, linear);
     this.layers = layers.map((w) => ({
       qkv: [product(state.q, w.qProj), product(state.k, w.kProj), product(state.v, w.vProj)],
-      o: [product(state.x, w.oProj, true)],
+      o: [branch(w.oProj, w.attentionOutputNorm)],
       gateUp: [product(state.gate, w.gateProj), product(state.up, w.upProj)],
-      down: [product(state.x, w.downProj, true)],
+      down: [branch(w.downProj, w.mlpOutputNorm)],
     }));
     this.head = [product(state.logits, lmHead)];
     const lists = this.layers.map(({ qkv, o, gateUp, down }) => [qkv, o, gateUp, down]);

@@ -85,6 +85,10 @@ function expectedTensors(config: ModelConfig): Map<string, readonly number[]> {
   for (let layer = 0; layer < config.layers; layer++) {
     expected.set(`model.layers.${layer}.input_layernorm.weight`, [hiddenSize]);
     expected.set(`model.layers.${layer}.post_attention_layernorm.weight`, [hiddenSize]);
+    if (config.outputNorms) {
+      expected.set(`model.layers.${layer}.pre_feedforward_layernorm.weight`, [hiddenSize]);
+      expected.set(`model.layers.${layer}.post_feedforward_layernorm.weight`, [hiddenSize]);
+    }
     if (!config.qkNorm) continue;
     expected.set(`model.layers.${layer}.self_attn.q_norm.weight`, [headDim]);
     expected.set(`model.layers.${layer}.self_attn.k_norm.weight`, [headDim]);

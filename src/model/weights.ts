@@ -14,6 +14,7 @@ import { TureenError, throwIfAborted } from "../errors.ts";
 import type { Checkpoint, TensorInfo } from "../formats/checkpoint.ts";
 import { type FloatDType, isFloatDType, toFloat32 } from "../formats/float.ts";
 import { type LinearInfo, listLinears, type ModelConfig } from "./config.ts";
+import { adjustNorm } from "./norm-weights.ts";
 import { EMBEDDING, linearTensor, TensorNames } from "./tensor-names.ts";
 
 /** One linear layer's packed weight. */
@@ -43,11 +44,15 @@ export interface LayerWeights {
   readonly qNorm: Vector | undefined;
   readonly kNorm: Vector | undefined;
   readonly oProj: LinearWeights;
-  /** `post_attention_layernorm` [hiddenSize] */
+  /** Of what attention gives, where the model has it: its `post_attention_layernorm` [hiddenSize] */
+  readonly attentionOutputNorm: Vector | undefined;
+  /** `post_attention_layernorm`, or there `pre_feedforward_layernorm` [hiddenSize] */
   readonly mlpNorm: Vector;
   readonly gateProj: LinearWeights;
   readonly upProj: LinearWeights;
   readonly downProj: LinearWeights;
+  /** Of what the MLP gives: `post_feedforward_layernorm` [hiddenSize] */
+  readonly mlpOutputNorm: Vector | undefined;
 }
 
 export interface DecoderWeights {
@@ -264,6 +269,9 @@ class Loader {
     for (let layer = 0; layer < config.layers; layer++) {
       const prefix = `model.layers.${layer}`;
       const linear = (name: string): LinearWeights => linears.get(`${prefix}.${name}`)!;
+      const norm = (name: string): Vector | undefined =>
+        this.#expectedVector(`${prefix}.${name}_layernorm.weight`);
+      const [afterAttention, beforeMlp] = [norm("post_attention")!, norm("pre_feedforward")];
       layers.push({
         attentionNorm: this.#vector(`${prefix}.input_layernorm.weight`),
         qProj: linear("self_attn.q_proj"),
@@ -272,10 +280,12 @@ class Loader {
         qNorm: this.#expectedVector(`${prefix}.self_attn.q_norm.weight`),
         kNorm: this.#expectedVector(`${prefix}.self_attn.k_norm.weight`),
         oProj: linear("self_attn.o_proj"),
-        mlpNorm: this.#vector(`${prefix}.post_attention_layernorm.weight`),
+        attentionOutputNorm: beforeMlp && afterAttention,
+        mlpNorm: beforeMlp ?? afterAttention,
         gateProj: linear("mlp.gate_proj"),
         upProj: linear("mlp.up_proj"),
         downProj: linear("mlp.down_proj"),
+        mlpOutputNorm: norm("post_feedforward"),
       });
     }
     return {
@@ -357,6 +367,7 @@ class Loader {
       const { name, nBytes } = info;
       const file = await this.#checkpoint.read(name, 0, nBytes, { signal: this.#signal });
       values.set(toFloat32(file, floatDType(info)));
+      adjustNorm(values, info.name, this.#config);
     }
     const vector = this.#backend.loadVector(info.name, values);
     this.#progress(fileBytes(info));

@@ -1,17 +1,19 @@
-// Qwen3 and SmolLM3 from the outside: what is done with adapters and soups on them. The numbers are model/architectures.test.ts's.
+// Qwen3, SmolLM3 and Gemma 3 from the outside: what is done with adapters and soups on them. The numbers are model/architectures.test.ts's.
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
 import { createMemorySink, type LoadModelOptions, loadModel, type Model } from "../../src/index.ts";
 import { tinyData } from "../learn/tiny-model.ts";
 import { hubFolder, makeAdapters, makeGgufModel } from "../support/gguf-models.ts";
 import { BACKENDS, kitchenPath } from "../support/kitchen.ts";
-import { tinyConfig } from "../support/models.ts";
+import { tinyConfig, tinyGemma3 } from "../support/models.ts";
 import { EPS, expectClose, expectSameBits, maxAbs } from "../support/values.ts";
 
 const shared = { vocabSize: 768, rmsNormEps: 1e-6, tieWordEmbeddings: true, headDim: 16 }; // q is 64 wide, the stream 40
 const CONFIGS = {
   qwen3: tinyConfig({ ...shared, modelType: "qwen3", qkNorm: true, ropeTheta: 1e6 }),
   smollm3: tinyConfig({ ...shared, modelType: "smollm3", layers: 4, noRopeLayers: [3] }),
+  // six layers, as GGUF has no word for another pattern; a window shorter than the texts below
+  gemma3: tinyGemma3({ ...shared, layers: 6 }, { scalar: shared.headDim }),
 };
 const IDS = [1, 17, 250, 3, 99, 42, 7];
 const SOUP = { one: 0.7, two: -0.4 };

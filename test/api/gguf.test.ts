@@ -19,6 +19,7 @@ import {
   makeGgufModel,
 } from "../support/gguf-models.ts";
 import { BACKENDS } from "../support/kitchen.ts";
+import { tinyGemma3 } from "../support/models.ts";
 import { describeWithSharedData, sharedData } from "../support/shared.ts";
 import { expectClose, expectSameBits } from "../support/values.ts";
 
@@ -79,11 +80,13 @@ describeWithSharedData("stories260K", () => {
 
 describe("weights", () => {
   const biased = { attentionBias: true, attentionOutputBias: true, mlpBias: true };
+  const GEMMA3 = { vocabSize: 300, hiddenSize: 256, intermediateSize: 512, headDim: 32 };
   test.each([
     ["llama with biases", "llama", { ...GGUF_CONFIG, ...biased }],
     ["qwen2", "qwen2", { ...GGUF_CONFIG, modelType: "qwen2", attentionBias: true }],
     ["qwen3", "qwen3", { ...GGUF_CONFIG, modelType: "qwen3", qkNorm: true, headDim: 32 }],
     ["smollm3", "smollm3", { ...GGUF_CONFIG, modelType: "smollm3", layers: 4, noRopeLayers: [3] }],
+    ["gemma3", "gemma3", tinyGemma3({ ...GEMMA3, layers: 6 }, { scalar: 32 })],
     ["tied embeddings", "llama", { ...GGUF_CONFIG, tieWordEmbeddings: true }],
   ])("%s: the bits of the same values in safetensors", async (_, architecture, config) => {
     const made = makeGgufModel(mixed, { config, architecture });

@@ -128,14 +128,14 @@ describe.each(SUBJECTS)("sampling on $name", ({ create, unavailable }) => {
     const choice = sampling.createChoice(2, 3);
     sampling.choose(choice, logits, 2);
     const pending = sampling.readChoice(choice, 2);
-    sampling.embedChosen(out, matrix, choice, 2);
+    sampling.embedChosen(out, matrix, choice, 2, 2);
     const embedded = await operands.result(out, 2);
     const { ids } = await pending;
     for (const r of [0, 1]) {
       const id = ids[r * 3]!;
       expectClose(
         embedded.subarray(r * width, (r + 1) * width),
-        table.subarray(id * width, (id + 1) * width),
+        table.subarray(id * width, (id + 1) * width).map((value) => 2 * value),
         0,
       );
     }

@@ -5,7 +5,7 @@ import { type ModelConfig, parseModelConfig } from "../../src/model/config.ts";
 import { openFileSet, readJson } from "../../src/sources/open.ts";
 import { bytesOf, type GgufTensorSpec, type GgufValue, makeGguf } from "../support/gguf.ts";
 import { GGUF_CONFIG, makeGgufModel, modelMetadata } from "../support/gguf-models.ts";
-import { tinyConfig } from "../support/models.ts";
+import { tinyConfig, tinyGemma3 } from "../support/models.ts";
 import { failureOf } from "./failure.ts";
 
 type Metadata = Record<string, GgufValue>;
@@ -56,6 +56,17 @@ describe("the config", () => {
     const config = tinyConfig({ ...changes, tieWordEmbeddings: true });
     const { file } = makeGgufModel(() => "F32", { config, architecture: "smollm3" });
     expect(await configOf(file)).toEqual(config);
+  });
+
+  test("of gemma3: windows, norms less the 1 that the file adds, and what only llama.cpp knows", async () => {
+    const config = tinyGemma3({ layers: 7, vocabSize: 300 }, { window: 9, scalar: 16 });
+    const sliding = { ...config.sliding!, layers: [0, 1, 2, 3, 4, 6] };
+    const expected = { ...config, sliding };
+    const { file } = makeGgufModel(() => "F32", { config: expected, architecture: "gemma3" });
+    expect(await configOf(file)).toEqual(expected);
+    const many = { config: { ...expected, layers: 62 }, architecture: "gemma3" };
+    const { queryScale } = await configOf(makeGgufModel(() => "F32", many).file); // 27B, by its layers
+    expect(queryScale).toBe(Math.sqrt(config.headDim / (config.hiddenSize / config.heads)));
   });
 
   test("of llama with biases everywhere", async () => {

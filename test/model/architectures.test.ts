@@ -1,4 +1,4 @@
-// Qwen3, whose q and k heads are normed, and SmolLM3, some of whose layers do not rotate them, against an f64 implementation that
+// Qwen3, whose q and k heads are normed, SmolLM3, some of whose layers do not rotate them, and Gemma 3, most of whose layers see a window, against an f64 implementation that
 // shares nothing with the engine: logits of one pass and of single tokens, with two adapters on all linear layers, and the gradient of their weights.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Backend, SoupEntry } from "../../src/backend/backend.ts";
@@ -16,8 +16,9 @@ import {
   randomTensors,
   type TestModel,
   tinyConfig,
+  tinyGemma3,
 } from "../support/models.ts";
-import { type PlainAdapter, plainDecoder } from "../support/plain-decoder.ts";
+import { type PlainAdapter, type PlainShape, plainDecoder } from "../support/plain-decoder.ts";
 import { expectClose, maxAbs, maxDifference, randomValues } from "../support/values.ts";
 
 const qwen3 = { modelType: "qwen3", qkNorm: true, rmsNormEps: 1e-6, ropeTheta: 1e6 };
@@ -31,6 +32,12 @@ const SHAPES: Record<string, ModelConfig> = {
     headDim: 160,
   }),
   SmolLM3: tinyConfig({ modelType: "smollm3", noRopeLayers: [1], headDim: 16 }),
+  "Gemma 3": tinyGemma3(),
+  "Gemma 3, one head for keys, positions scaled": tinyGemma3({
+    heads: 3,
+    kvHeads: 1,
+    ropeScaling: { type: "linear", factor: 8 },
+  }),
 };
 const IDS = [3, 20, 37, 54, 10, 27, 44, 0, 17, 34, 51];
 const WEIGHTS = [0.8, -0.5];
@@ -49,6 +56,15 @@ interface Setup {
   readonly gradient: readonly number[];
 }
 
+/** What `tinyGemma3` means, in other words. */
+function plainShape(config: ModelConfig): PlainShape {
+  const { modelType, layers, ropeScaling } = config;
+  if (modelType !== "gemma3_text") return config;
+  const factor = ropeScaling?.factor ?? 1;
+  const fullLayers = [layers - 1];
+  return { ...config, gemma3: { scalar: 24, window: 4, localTheta: 10000, factor, fullLayers } };
+}
+
 function setUp(config: ModelConfig): Setup {
   const tensors = randomTensors(config);
   const adapters = [5, 8].map((rank, i) => ({
@@ -56,14 +72,14 @@ function setUp(config: ModelConfig): Setup {
     tensors: adapterTensors(config, rank),
     factor: () => WEIGHTS[i]!,
   }));
-  const logits = plainDecoder(tensors, config, adapters, IDS).flat();
-  const rounded = plainDecoder(tensors, config, adapters, IDS, Math.fround).flat();
+  const logits = plainDecoder(tensors, plainShape(config), adapters, IDS).flat();
+  const rounded = plainDecoder(tensors, plainShape(config), adapters, IDS, Math.fround).flat();
   const lossAt = (path = "", which = 0, change = 0): number => {
     const changed = adapters.map((adapter, i) => ({
       ...adapter,
       factor: (at: string) => WEIGHTS[i]! + (at === path && i === which ? change : 0),
     }));
-    return crossEntropy(plainDecoder(tensors, config, changed, IDS));
+    return crossEntropy(plainDecoder(tensors, plainShape(config), changed, IDS));
   };
   // central differences: their errors, h² L‴ / 6 and 1e-16 / h, are far below what f32 costs
   const h = 1e-4;
@@ -116,7 +132,7 @@ test("the norms of heads count, and so does where nothing is rotated", () => {
   for (const which of ["q", "k"]) {
     const name = `model.layers.1.self_attn.${which}_norm.weight`;
     const ones = new Map(tensors).set(name, { shape: [16], values: new Float32Array(16).fill(1) });
-    const others = plainDecoder(ones, config, adapters, IDS).flat();
+    const others = plainDecoder(ones, plainShape(config), adapters, IDS).flat();
     expect(maxDifference(others, logits)).toBeGreaterThan(1000 * cost);
   }
   const smol = setups.get("SmolLM3")!;
@@ -124,6 +140,25 @@ test("the norms of heads count, and so does where nothing is rotated", () => {
     const changed = { ...smol.config, noRopeLayers };
     const others = plainDecoder(smol.tensors, changed, smol.adapters, IDS).flat();
     expect(maxDifference(others, smol.logits)).toBeGreaterThan(1000 * smol.cost);
+  }
+});
+
+test("Gemma 3's windows, scalar, rotations and scaled positions count", () => {
+  const { config, tensors, adapters, logits, cost } = setups.get(
+    "Gemma 3, one head for keys, positions scaled",
+  )!;
+  const { gemma3, ...shape } = plainShape(config);
+  for (const change of [
+    { window: 3 },
+    { window: 5 },
+    { scalar: 16 },
+    { localTheta: 1e6 },
+    { factor: 1 },
+    { fullLayers: [0] },
+  ]) {
+    const changed = { ...shape, gemma3: { ...gemma3!, ...change } };
+    const others = plainDecoder(tensors, changed, adapters, IDS).flat();
+    expect(maxDifference(others, logits)).toBeGreaterThan(1000 * cost);
   }
 });
 

@@ -18,6 +18,7 @@ import {
   randomTensors,
   type TestModel,
   tinyConfig,
+  tinyGemma3,
 } from "../support/models.ts";
 import { expectSameBits, maxDifference, randomValues } from "../support/values.ts";
 
@@ -47,6 +48,7 @@ const CONFIGS: Readonly<Record<string, ModelConfig>> = {
   }),
   "norms of heads": tinyConfig({ modelType: "qwen3", qkNorm: true, headDim: 16 }),
   "a layer without rope": tinyConfig({ modelType: "smollm3", noRopeLayers: [1] }),
+  "Gemma 3": tinyGemma3(),
   "as many KV heads, linear rope": tinyConfig({
     kvHeads: 4,
     headDim: 20,

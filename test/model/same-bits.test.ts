@@ -1,6 +1,8 @@
 // The same model, soup and prompt give the same bits on every wasm build and with any number of threads.
+
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import type { ModelConfig } from "../../src/model/config.ts";
 import { wasmBackends } from "../support/backends.ts";
 import {
   blend,
@@ -12,6 +14,7 @@ import {
   randomTensors,
   readJsonFile,
   tinyConfig,
+  tinyGemma3,
 } from "../support/models.ts";
 import { expectSameBits } from "../support/values.ts";
 
@@ -49,7 +52,16 @@ describe("every wasm build and thread count", () => {
 
   test.each(["none", "q8", "q4"] as const)("likewise with norms of heads, %s", async (quantize) => {
     const shape = { modelType: "qwen3", qkNorm: true, headDim: 32, vocabSize: 768 };
-    const config = tinyConfig({ ...shape, maxPositions: 256 });
+    await expectAlikeOf(tinyConfig({ ...shape, maxPositions: 256 }), quantize);
+  });
+
+  // the prompt's chunks and the steps cross windows, and blocks of 64 keys
+  test.each(["none", "q8", "q4"] as const)("likewise Gemma 3, %s", async (quantize) => {
+    const shape = { heads: 3, kvHeads: 1, headDim: 32, vocabSize: 768, maxPositions: 256 };
+    await expectAlikeOf(tinyGemma3(shape, { window: 20 }), quantize);
+  });
+
+  async function expectAlikeOf(config: ModelConfig, quantize: "none" | "q8" | "q4"): Promise<void> {
     const checkpoint = memoryCheckpoint(randomTensors(config));
     const results: Result[] = [];
     for (const { name, create } of available) {
@@ -59,7 +71,7 @@ describe("every wasm build and thread count", () => {
       await backend.dispose();
     }
     expectAlike(results);
-  });
+  }
 });
 
 interface Result {

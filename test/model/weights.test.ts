@@ -97,6 +97,17 @@ const DAMAGES: Readonly<
         values: new Float32Array(6),
       }),
   },
+  "norms of outputs that are missing": {
+    config: { outputNorms: true },
+    damage: (tensors) => void tensors.delete("model.layers.1.post_feedforward_layernorm.weight"),
+  },
+  "norms of outputs that the config does not know": {
+    damage: (tensors) =>
+      void tensors.set(
+        "model.layers.0.post_feedforward_layernorm.weight",
+        tensors.get("model.norm.weight")!,
+      ),
+  },
   "NaN in a matrix": {
     damage: (tensors) => {
       tensors.get("model.layers.1.self_attn.v_proj.weight")!.values[NAN_AT_5_2] = Number.NaN;

@@ -24,6 +24,13 @@ export const GGUF_CONFIG: ModelConfig = tinyConfig({
   headDim: 64,
 });
 
+/** First, where the architecture is gemma3. */
+const GEMMA3_NAMES: readonly (readonly [hub: RegExp, gguf: string])[] = [
+  [/^model\.layers\.(\d+)\.post_attention_layernorm/, "blk.$1.post_attention_norm"],
+  [/^model\.layers\.(\d+)\.pre_feedforward_layernorm/, "blk.$1.ffn_norm"],
+  [/^model\.layers\.(\d+)\.post_feedforward_layernorm/, "blk.$1.post_ffw_norm"],
+];
+
 const NAMES: readonly (readonly [hub: RegExp, gguf: string])[] = [
   [/^model\.embed_tokens/, "token_embd"],
   [/^model\.norm/, "output_norm"],
@@ -39,8 +46,9 @@ const NAMES: readonly (readonly [hub: RegExp, gguf: string])[] = [
 /** Architectures whose q and k have another order of rows. */
 const PERMUTED = ["llama", "smollm3"];
 
-export function ggufName(name: string): string {
-  const [pattern, to] = NAMES.find(([from]) => from.test(name))!;
+export function ggufName(name: string, architecture = "llama"): string {
+  const names = architecture === "gemma3" ? [...GEMMA3_NAMES, ...NAMES] : NAMES;
+  const [pattern, to] = names.find(([from]) => from.test(name))!;
   return name.replace(pattern, to);
 }
 
@@ -121,10 +129,11 @@ export function makeGgufModel(
   for (const [name, { shape, values }] of randomTensors(config)) {
     const permuted = isPermuted && /\.[qk]_proj\./.test(name);
     const rows = shape[0]!;
+    const isMore = architecture === "gemma3" && name.endsWith("norm.weight");
     const put = (to: Float32Array): Float32Array =>
-      permuted ? interleave(to, rows, config.headDim) : to;
+      permuted ? interleave(to, rows, config.headDim) : isMore ? to.map((value) => value + 1) : to;
     const type = shape.length === 2 ? typeOf(name) : "F32";
-    const spec = { name: ggufName(name), shape };
+    const spec = { name: ggufName(name, architecture), shape };
     if (type === "F32") {
       written.push({ ...spec, type: 0, data: bytesOf(put(values)) });
       tensors.set(name, { shape, values });
@@ -169,6 +178,7 @@ export function modelMetadata(
     [own("attention.value_length")]: ["u32", config.headDim],
     [own("attention.layer_norm_rms_epsilon")]: ["f32", config.rmsNormEps],
     [own("rope.freq_base")]: ["f32", config.ropeTheta],
+    ...(config.sliding && { [own("attention.sliding_window")]: ["u32", config.sliding.window] }),
     "tokenizer.ggml.bos_token_id": ["u32", 1],
     "tokenizer.ggml.eos_token_id": ["u32", 2],
   };
@@ -193,6 +203,15 @@ export function hubFolder({ tensors, config }: GgufModel): Record<string, Uint8A
     mlp_bias: config.mlpBias,
     bos_token_id: 1,
     eos_token_id: 2,
+    ...(config.sliding && {
+      hidden_activation: "gelu_pytorch_tanh",
+      query_pre_attn_scalar: config.headDim / config.queryScale ** 2,
+      rope_local_base_freq: config.sliding.ropeTheta,
+      sliding_window: config.sliding.window,
+      layer_types: Array.from({ length: config.layers }, (_, layer) =>
+        config.sliding!.layers.includes(layer) ? "sliding_attention" : "full_attention",
+      ),
+    }),
   };
   return {
     "config.json": new TextEncoder().encode(JSON.stringify(json)),

@@ -199,10 +199,45 @@ export function tinyConfig(changes: Partial<ModelConfig> = {}): ModelConfig {
     mlpBias: false,
     qkNorm: false,
     noRopeLayers: [],
+    activation: "silu",
+    embeddingScale: 1,
+    normOffset: 0,
+    queryScale: 1,
+    outputNorms: false,
+    sliding: undefined,
     bosTokenIds: [1],
     eosTokenIds: [2],
     ...changes,
   };
+}
+
+/** Gemma 3 in little: the last of every few layers sees all, the others the last `window` positions. */
+export function tinyGemma3(
+  changes: Partial<ModelConfig> = {},
+  { window = 4, scalar = 24 }: { window?: number; scalar?: number } = {},
+): ModelConfig {
+  const { layers = 3, hiddenSize = 40, headDim = 16 } = changes;
+  return tinyConfig({
+    modelType: "gemma3_text",
+    layers,
+    hiddenSize,
+    headDim,
+    rmsNormEps: 1e-6,
+    ropeTheta: 1e6,
+    tieWordEmbeddings: true,
+    qkNorm: true,
+    activation: "gelu",
+    embeddingScale: Math.sqrt(hiddenSize),
+    normOffset: 1,
+    queryScale: Math.sqrt(headDim / scalar),
+    outputNorms: true,
+    sliding: {
+      window,
+      ropeTheta: 10000,
+      layers: Array.from({ length: layers - 1 }, (_, layer) => layer),
+    },
+    ...changes,
+  });
 }
 
 /** Random weights of a config, f32, by transformers' names. */
@@ -215,13 +250,15 @@ export function randomTensors(config: ModelConfig): Map<string, GoldenTensor> {
     tensors.set(name, { shape, values });
   };
   add("model.embed_tokens.weight", [config.vocabSize, config.hiddenSize], 1);
-  add("model.norm.weight", [config.hiddenSize], 0.3, 1);
+  const around = 1 - config.normOffset;
+  add("model.norm.weight", [config.hiddenSize], 0.3, around);
   for (let layer = 0; layer < config.layers; layer++) {
-    add(`model.layers.${layer}.input_layernorm.weight`, [config.hiddenSize], 0.3, 1);
-    add(`model.layers.${layer}.post_attention_layernorm.weight`, [config.hiddenSize], 0.3, 1);
+    const norms = config.outputNorms ? ["pre_feedforward", "post_feedforward"] : [];
+    for (const which of ["input", "post_attention", ...norms])
+      add(`model.layers.${layer}.${which}_layernorm.weight`, [config.hiddenSize], 0.3, around);
     if (!config.qkNorm) continue;
-    add(`model.layers.${layer}.self_attn.q_norm.weight`, [config.headDim], 0.8, 1.5);
-    add(`model.layers.${layer}.self_attn.k_norm.weight`, [config.headDim], 0.8, 1.5);
+    add(`model.layers.${layer}.self_attn.q_norm.weight`, [config.headDim], 0.8, around + 0.5);
+    add(`model.layers.${layer}.self_attn.k_norm.weight`, [config.headDim], 0.8, around + 0.5);
   }
   for (const { path, name, rows, cols } of listLinears(config)) {
     const scale = 1.5 / Math.sqrt(cols);

@@ -1,4 +1,4 @@
-// Qwen3 and SmolLM3 once more, after transformers' modeling_qwen3.py, modeling_smollm3.py and PEFT's LoRA, in f64 and in as many loops
+// Qwen3, SmolLM3 and Gemma 3 once more, after transformers' modeling_qwen3.py, modeling_smollm3.py, modeling_gemma3.py and PEFT's LoRA, in f64 and in as many loops
 // as it takes. Shares nothing with the engine, so that a misunderstanding cannot be in both.
 
 /** By transformers' and PEFT's names, row-major. */
@@ -24,6 +24,18 @@ export interface PlainShape {
   readonly qkNorm: boolean;
   /** As in SmolLM3. */
   readonly noRopeLayers: readonly number[];
+  /** `undefined` for other models than Gemma 3. Layers other than `fullLayers` are sliding. */
+  readonly gemma3?:
+    | {
+        /** `query_pre_attn_scalar` */
+        readonly scalar: number;
+        readonly window: number;
+        readonly localTheta: number;
+        /** Of full layers' positions. */
+        readonly factor: number;
+        readonly fullLayers: readonly number[];
+      }
+    | undefined;
 }
 
 /**
@@ -37,7 +49,7 @@ export function plainDecoder(
   ids: readonly number[],
   round: (x: number) => number = (x) => x,
 ): number[][] {
-  const { hiddenSize, layers, heads, kvHeads, headDim, rmsNormEps, ropeTheta } = shape;
+  const { hiddenSize, layers, heads, kvHeads, headDim, rmsNormEps, ropeTheta, gemma3 } = shape;
   const of = (name: string): ArrayLike<number> => tensors.get(name)!.values;
 
   const multiply = (matrix: ArrayLike<number>, x: readonly number[]): number[] =>
@@ -48,7 +60,8 @@ export function plainDecoder(
     });
 
   const linear = (path: string, x: readonly number[]): number[] => {
-    let y = multiply(of(`${path}.weight`), x);
+    const isTied = path === "lm_head" && !tensors.has("lm_head.weight");
+    let y = multiply(of(isTied ? "model.embed_tokens.weight" : `${path}.weight`), x);
     for (const adapter of adapters) {
       const name = `base_model.model.${path}`;
       const a = adapter.tensors.get(`${name}.lora_A.weight`)!.values;
@@ -62,13 +75,18 @@ export function plainDecoder(
   const norm = (name: string, x: readonly number[]): number[] => {
     const squares = x.reduce((sum, value) => round(sum + value * value), 0);
     const scale = round(1 / Math.sqrt(squares / x.length + rmsNormEps));
-    return x.map((value, i) => round(round(value * scale) * of(name)[i]!));
+    return x.map((value, i) => {
+      const weight = of(name)[i]!;
+      return round(round(value * scale) * (gemma3 ? round(1 + weight) : weight));
+    });
   };
 
-  const rotate = (head: readonly number[], position: number): number[] => {
+  const rotate = (head: readonly number[], place: number, slides: boolean): number[] => {
+    const theta = slides ? gemma3!.localTheta : ropeTheta;
+    const position = slides ? place : place / (gemma3?.factor ?? 1);
     const half = headDim / 2;
     return head.map((value, i) => {
-      const angle = position / ropeTheta ** ((2 * (i % half)) / headDim);
+      const angle = position / theta ** ((2 * (i % half)) / headDim);
       const turned = i < half ? -head[i + half]! : head[i - half]!;
       return round(value * round(Math.cos(angle)) + turned * round(Math.sin(angle)));
     });
@@ -81,20 +99,22 @@ export function plainDecoder(
     x.reduce((sum, value, i) => round(sum + value * y[i]!), 0);
 
   let stream = ids.map((id) =>
-    Array.from(
-      { length: hiddenSize },
-      (_, c) => of("model.embed_tokens.weight")[id * hiddenSize + c]!,
-    ),
+    Array.from({ length: hiddenSize }, (_, c) => {
+      const value = of("model.embed_tokens.weight")[id * hiddenSize + c]!;
+      return gemma3 ? round(value * round(Math.sqrt(hiddenSize))) : value;
+    }),
   );
   for (let layer = 0; layer < layers; layer++) {
     const at = `model.layers.${layer}`;
+    const slides = gemma3 !== undefined && !gemma3.fullLayers.includes(layer);
+    const divisor = Math.sqrt(gemma3?.scalar ?? headDim);
     const normed = stream.map((x) => norm(`${at}.input_layernorm.weight`, x));
     const turned = (which: "q" | "k"): number[][][] =>
       normed.map((x, position) =>
         headsOf(linear(`${at}.self_attn.${which}_proj`, x)).map((head) => {
           const name = `${at}.self_attn.${which}_norm.weight`;
           const own = shape.qkNorm ? norm(name, head) : head;
-          return shape.noRopeLayers.includes(layer) ? own : rotate(own, position);
+          return shape.noRopeLayers.includes(layer) ? own : rotate(own, position, slides);
         }),
       );
     const [q, k] = [turned("q"), turned("k")];
@@ -102,25 +122,36 @@ export function plainDecoder(
     stream = stream.map((x, position) => {
       const attended = q[position]!.flatMap((head, h) => {
         const kv = Math.floor(h / (heads / kvHeads));
+        const first = slides ? Math.max(0, position - gemma3.window + 1) : 0;
         const scores = k
-          .slice(0, position + 1)
-          .map((keys) => round(dot(head, keys[kv]!) / Math.sqrt(headDim)));
+          .slice(first, position + 1)
+          .map((keys) => round(dot(head, keys[kv]!) / divisor));
         const most = Math.max(...scores);
         const powers = scores.map((score) => round(Math.exp(score - most)));
         const total = powers.reduce((sum, power) => round(sum + power), 0);
         return head.map((_, i) =>
-          powers.reduce((sum, power, t) => round(sum + (power / total) * v[t]![kv]![i]!), 0),
+          powers.reduce(
+            (sum, power, t) => round(sum + (power / total) * v[first + t]![kv]![i]!),
+            0,
+          ),
         );
       });
-      const out = linear(`${at}.self_attn.o_proj`, attended);
+      const result = linear(`${at}.self_attn.o_proj`, attended);
+      const out = gemma3 ? norm(`${at}.post_attention_layernorm.weight`, result) : result;
       return x.map((value, i) => round(value + out[i]!));
     });
     stream = stream.map((x) => {
-      const input = norm(`${at}.post_attention_layernorm.weight`, x);
+      const before = gemma3 ? "pre_feedforward" : "post_attention";
+      const input = norm(`${at}.${before}_layernorm.weight`, x);
       const gate = linear(`${at}.mlp.gate_proj`, input);
       const up = linear(`${at}.mlp.up_proj`, input);
-      const inner = gate.map((z, i) => round((z / (1 + Math.exp(-z))) * up[i]!));
-      const out = linear(`${at}.mlp.down_proj`, inner);
+      const inner = gate.map((z, i) => {
+        const u = Math.sqrt(2 / Math.PI) * (z + 0.044715 * z ** 3);
+        const activated = gemma3 ? 0.5 * z * (1 + Math.tanh(u)) : z / (1 + Math.exp(-z));
+        return round(activated * up[i]!);
+      });
+      const result = linear(`${at}.mlp.down_proj`, inner);
+      const out = gemma3 ? norm(`${at}.post_feedforward_layernorm.weight`, result) : result;
       return x.map((value, i) => round(value + out[i]!));
     });
   }

@@ -49,6 +49,36 @@ const qwen2 = {
   vocab_size: 151936,
 };
 
+const gemma3 = {
+  _sliding_window_pattern: 6,
+  architectures: ["Gemma3ForCausalLM"],
+  attention_bias: false,
+  attn_logit_softcapping: null,
+  bos_token_id: 2,
+  eos_token_id: 1,
+  final_logit_softcapping: null,
+  head_dim: 256,
+  hidden_activation: "gelu_pytorch_tanh",
+  hidden_size: 640,
+  intermediate_size: 2048,
+  layer_types: Array.from({ length: 18 }, (_, i) =>
+    i % 6 === 5 ? "full_attention" : "sliding_attention",
+  ),
+  max_position_embeddings: 32768,
+  model_type: "gemma3_text",
+  num_attention_heads: 4,
+  num_hidden_layers: 18,
+  num_key_value_heads: 1,
+  query_pre_attn_scalar: 256,
+  rms_norm_eps: 1e-6,
+  rope_local_base_freq: 10000,
+  rope_scaling: null,
+  rope_theta: 1000000,
+  sliding_window: 512,
+  use_bidirectional_attention: false,
+  vocab_size: 262144,
+};
+
 const qwen3 = {
   architectures: ["Qwen3ForCausalLM"],
   attention_bias: false,
@@ -120,6 +150,12 @@ describe("parseModelConfig", () => {
       mlpBias: false,
       qkNorm: false,
       noRopeLayers: [],
+      activation: "silu",
+      embeddingScale: 1,
+      normOffset: 0,
+      queryScale: 1,
+      outputNorms: false,
+      sliding: undefined,
       bosTokenIds: [0],
       eosTokenIds: [0],
     });
@@ -242,6 +278,45 @@ describe("parseModelConfig", () => {
     expect(parse({ ...smolLm2, no_rope_layers: [0] }).noRopeLayers).toEqual([]);
   });
 
+  it("reads gemma3_text: windows, two rotations, four norms; as transformers 4 and 5 write it, and by its defaults", () => {
+    const layers = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16];
+    const expected = {
+      headDim: 256,
+      ropeTheta: 1000000,
+      ropeScaling: undefined,
+      tieWordEmbeddings: true,
+      qkNorm: true,
+      activation: "gelu",
+      embeddingScale: Math.sqrt(640),
+      normOffset: 1,
+      queryScale: 1,
+      outputNorms: true,
+      sliding: { window: 512, ropeTheta: 10000, layers },
+    };
+    expect(parse(gemma3)).toMatchObject(expected);
+    const { rope_theta: _, rope_local_base_freq: __, rope_scaling: ___, ...rest } = gemma3;
+    expect(parse(rest)).toMatchObject(expected);
+    const nested = {
+      full_attention: { rope_type: "linear", factor: 8, rope_theta: 500000 },
+      sliding_attention: { rope_type: "default", rope_theta: 20000 },
+    };
+    expect(parse({ ...rest, rope_parameters: nested })).toMatchObject({
+      ropeTheta: 500000,
+      ropeScaling: { type: "linear", factor: 8 },
+      sliding: { ropeTheta: 20000 },
+    });
+    const scaled = parse({ ...gemma3, rope_scaling: { rope_type: "linear", factor: 8 } });
+    expect(scaled.ropeScaling).toEqual({ type: "linear", factor: 8 });
+    expect(parse({ ...gemma3, layer_types: null })).toMatchObject(expected);
+    const third = parse({ ...gemma3, layer_types: null, sliding_window_pattern: 9 });
+    expect(third.sliding!.layers).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16]);
+    const bare = { ...gemma3, head_dim: null, num_key_value_heads: null, sliding_window: null };
+    expect(parse(bare)).toMatchObject({ headDim: 256, kvHeads: 4, sliding: { window: 4096 } });
+    const largest = { ...gemma3, head_dim: 128, query_pre_attn_scalar: 168 };
+    expect(parse(largest).queryScale).toBe(Math.sqrt(128 / 168));
+    expect(parse(gemma3, { eos_token_id: [1, 106] }).eosTokenIds).toEqual([1, 106]);
+  });
+
   it("takes token ids as number or list, generation_config.json first", () => {
     expect(parse({ ...smolLm2, eos_token_id: [2, 3] }).eosTokenIds).toEqual([2, 3]);
     const generation = { eos_token_id: [128001, 128008], temperature: 0.6 };
@@ -262,12 +337,14 @@ describe("parseModelConfig refuses", () => {
   const cases: [name: string, json: unknown, code: string, text: RegExp][] = [
     ["no object", [1], "MODEL_CONFIG_INVALID", /must hold an object.*found \[1\] \(config\.json\)/],
     ["no model_type", { ...smolLm2, model_type: undefined }, "MODEL_CONFIG_INVALID", /model_type/],
-    ...["qwen3_next", "gemma3_text", "phi3", "llava"].map(
+    ...["qwen3_next", "gemma2", "gemma", "phi3", "llava"].map(
       (model_type): [string, unknown, string, RegExp] => [
         model_type,
         { ...smolLm2, model_type },
         "MODEL_UNSUPPORTED",
-        new RegExp(`model_type "${model_type}" is not supported: expected llama.*qwen3 or smollm3`),
+        new RegExp(
+          `model_type "${model_type}" is not supported: expected llama.*smollm3 or gemma3_text`,
+        ),
       ],
     ),
     ...["qwen3_moe", "qwen2_moe", "mixtral"].map(
@@ -278,6 +355,45 @@ describe("parseModelConfig refuses", () => {
         new RegExp(`model_type "${model_type}", a mixture of experts, is not supported: expected`),
       ],
     ),
+    ...["gemma3", "gemma3n", "gemma3n_text"].map(
+      (model_type): [string, unknown, string, RegExp] => [
+        model_type,
+        { model_type, text_config: gemma3 },
+        "MODEL_UNSUPPORTED",
+        new RegExp(`model_type "${model_type}".* is not supported: expected llama.*gemma3_text`),
+      ],
+    ),
+    ...(
+      [
+        ["attn_logit_softcapping", 50, /attn_logit_softcapping "50" is not supported/],
+        ["final_logit_softcapping", 30, /final_logit_softcapping "30" is not supported/],
+        ["use_bidirectional_attention", true, /use_bidirectional_attention "true"/],
+        ["hidden_activation", "gelu", /hidden_activation "gelu".*expected gelu_pytorch_tanh/],
+        ["layer_types", Array(18).fill("chunked_attention"), /layer type "chunked_attention"/],
+        [
+          "rope_parameters",
+          { sliding_attention: { rope_type: "linear", factor: 2 } },
+          /scaled positions of sliding layers/,
+        ],
+      ] as const
+    ).map(([field, value, text]): [string, unknown, string, RegExp] => [
+      `gemma3_text with ${field} ${String(value).slice(0, 20)}`,
+      { ...gemma3, [field]: value },
+      "MODEL_UNSUPPORTED",
+      text,
+    ]),
+    [
+      "too few types of layers",
+      { ...gemma3, layer_types: ["full_attention"] },
+      "MODEL_CONFIG_INVALID",
+      /layer_types is too short: expected a type for each of 18 layers/,
+    ],
+    [
+      "a window of nothing",
+      { ...gemma3, sliding_window: 0 },
+      "MODEL_CONFIG_INVALID",
+      /sliding_window/,
+    ],
     ...["yarn", "dynamic", "longrope"].map((rope_type): [string, unknown, string, RegExp] => [
       rope_type,
       { ...smolLm2, rope_scaling: { rope_type, factor: 4 } },

@@ -60,7 +60,7 @@ class ReferenceBackend implements Backend {
       const { data, cols } = this.#ownRows("choose", "logits", x, row + n);
       return data.subarray(row * cols, (row + n) * cols);
     },
-    embed: (out, table, ids) => this.embed(out, table, ids),
+    embed: (out, table, ids, scale) => this.embed(out, table, ids, scale),
   });
   readonly #live = new Set<Handle>();
   #disposed = false;

@@ -7,7 +7,7 @@ import type { Checkpoint, StoredType, TensorInfo } from "../checkpoint.ts";
 import { type BlockName, dequantize } from "./blocks.ts";
 import { canonicalType, toCanonical } from "./canonical.ts";
 import type { GgufHeader, GgufTensor } from "./header.ts";
-import { isPermuted, permutedRow, ROPE_FACTORS, toHubName } from "./names.ts";
+import { hasOneAdded, isPermuted, permutedRow, ROPE_FACTORS, toHubName } from "./names.ts";
 import type { GgmlName } from "./types.ts";
 
 /** An open file, and its header. The checkpoint owns the file. */
@@ -22,7 +22,7 @@ export interface GgufOptions {
   readonly architecture: string;
   /** Rows of a head, where rows have to be put in order. Without it such tensors cannot be read. */
   readonly headDim?: number | undefined;
-  /** Default: `toHubName` */
+  /** Default: `toHubName` of the architecture */
   readonly rename?: (name: string) => string;
 }
 
@@ -52,6 +52,8 @@ interface Place {
   readonly cols: number;
   /** Rows of a head in the file's other order. */
   readonly headDim: number | undefined;
+  /** The file has 1 more. */
+  readonly hasOneAdded: boolean;
 }
 
 /**
@@ -108,7 +110,7 @@ function describeStored(type: BlockName, nBytes: number): StoredType {
 
 function locate(tensor: GgufTensor, source: ByteSource, options: GgufOptions): Place {
   const { name, type, shape, nBytes } = tensor;
-  const { architecture, headDim, rename = toHubName } = options;
+  const { architecture, headDim, rename = (own) => toHubName(own, architecture) } = options;
   const count = shape.reduce((product, size) => product * size, 1);
   const dtype = isFloat(type.name) ? type.name : "F32";
   const stored = isFloat(type.name) ? undefined : describeStored(type.name, nBytes);
@@ -123,7 +125,8 @@ function locate(tensor: GgufTensor, source: ByteSource, options: GgufOptions): P
   const permuted = isPermuted(architecture, name);
   const rows = shape.length > 1 ? shape[0]! : permuted ? count : 1;
   const place = { info, tensor, source, rows, cols: rows === 0 ? 0 : count / rows };
-  return { ...place, headDim: permuted ? (headDim ?? 0) : undefined };
+  const isMore = hasOneAdded(architecture, name);
+  return { ...place, headDim: permuted ? (headDim ?? 0) : undefined, hasOneAdded: isMore };
 }
 
 /** Bytes of a tensor as the checkpoint has it. */
@@ -141,6 +144,7 @@ async function readRange(
       where: `${info.name} in ${info.file}`,
     });
   }
+  if (place.hasOneAdded) return withoutOne(place, offset, nBytes, options);
   if (isFloat(tensor.type.name) && place.headDim === undefined) {
     return source.read(tensor.begin + offset, nBytes, options);
   }
@@ -155,6 +159,26 @@ async function readRange(
   });
   const start = offset - first * rowBytes;
   return isWhole ? bytes : bytes.subarray(start, start + nBytes);
+}
+
+/** Part of a norm, of floats as converters write all norms. */
+async function withoutOne(
+  { info, tensor, source }: Place,
+  offset: number,
+  nBytes: number,
+  options?: ReadOptions,
+): Promise<Uint8Array> {
+  if (tensor.type.name !== "F32") {
+    throw new TureenError("FORMAT_UNSUPPORTED", "a norm of this type is not supported", {
+      expected: "F32",
+      found: tensor.type.name,
+      where: `${info.name} in ${info.file}`,
+    });
+  }
+  const bytes = await source.read(tensor.begin + offset, nBytes, { signal: options?.signal });
+  const values = new Float32Array(bytes.slice().buffer);
+  for (let i = 0; i < values.length; i++) values[i]! -= 1;
+  return new Uint8Array(values.buffer);
 }
 
 /** Rows as floats. */

@@ -25,6 +25,7 @@ const ARCHITECTURES: Readonly<Record<string, string>> = {
   mistral: "MistralForCausalLM",
   qwen2: "Qwen2ForCausalLM",
   qwen3: "Qwen3ForCausalLM",
+  gemma3_text: "Gemma3ForCausalLM",
   smollm3: "SmolLM3ForCausalLM", // llama.cpp has no key for layers without RoPE: it is every fourth, the config's default
 };
 
@@ -49,7 +50,12 @@ export function toConfigJson(
   checkHeads(number, headDim, file);
   const window = number("attention.sliding_window") || undefined;
   // llama.cpp knows mistral by the name of llama; a window is what sets it apart.
-  const modelType = architecture === "llama" && window !== undefined ? "mistral" : architecture;
+  const isMistral = architecture === "llama" && window !== undefined;
+  const modelType = isMistral
+    ? "mistral"
+    : architecture === "gemma3"
+      ? "gemma3_text"
+      : architecture;
   const theta = shortest(number("rope.freq_base") ?? 10000);
   const hasBias = (name: string): boolean => tensors.has(`blk.0.${name}.bias`);
   return {
@@ -71,8 +77,44 @@ export function toConfigJson(
     attention_bias: hasBias("attn_q"),
     mlp_bias: hasBias("ffn_gate"),
     // of these, others than llama would take a default
-    ...(modelType === "mistral" ? { sliding_window: window } : { use_sliding_window: false }),
+    ...(isMistral ? { sliding_window: window } : { use_sliding_window: false }),
+    ...(architecture === "gemma3" ? toGemma3(number, window, hidden, heads, headDim, file) : {}),
     torch_dtype: "float32",
+  };
+}
+
+/** 27B alone divides its scores by the root of another size; files do not say, and llama.cpp knows it by its layers. */
+const GEMMA3_27B_LAYERS = 62;
+
+/** What the file, or llama.cpp where it is silent, says of Gemma 3. */
+function toGemma3(
+  number: (key: string) => number | undefined,
+  window: number | undefined,
+  hidden: number | undefined,
+  heads: number | undefined,
+  headDim: number | undefined,
+  file: string,
+): Record<string, unknown> {
+  if (window === undefined) {
+    throw new TureenError(
+      "MODEL_UNSUPPORTED",
+      "Gemma 3 without a sliding window is not supported",
+      {
+        expected: "gemma3.attention.sliding_window",
+        found: "none",
+        where: file,
+      },
+    );
+  }
+  const isLargest = number("block_count") === GEMMA3_27B_LAYERS;
+  return {
+    hidden_activation: "gelu_pytorch_tanh",
+    sliding_window: window,
+    sliding_window_pattern: number("attention.sliding_window_pattern"),
+    rope_local_base_freq: shortest(number("rope.freq_base_swa") ?? 10000),
+    query_pre_attn_scalar: isLargest ? ratio(hidden, heads) : headDim,
+    attn_logit_softcapping: number("attn_logit_softcapping"),
+    final_logit_softcapping: number("final_logit_softcapping"),
   };
 }
 

@@ -1,5 +1,7 @@
 // llama.cpp's names of tensors, as transformers has them.
 
+const GEMMA3 = "gemma3";
+
 const TOP: Readonly<Record<string, string>> = {
   token_embd: "model.embed_tokens",
   output_norm: "model.norm",
@@ -20,6 +22,13 @@ const BLOCK: Readonly<Record<string, string>> = {
   ffn_down: "mlp.down_proj",
 };
 
+/** Where Gemma 3's names differ: its layers have four norms. */
+const GEMMA3_BLOCK: Readonly<Record<string, string>> = {
+  post_attention_norm: "post_attention_layernorm",
+  ffn_norm: "pre_feedforward_layernorm",
+  post_ffw_norm: "post_feedforward_layernorm",
+};
+
 /** Factors of Llama 3's rotary frequencies: the config's `rope_scaling`, not a weight. */
 export const ROPE_FACTORS = "rope_freqs.weight";
 
@@ -27,11 +36,12 @@ export const ROPE_FACTORS = "rope_freqs.weight";
  * `blk.0.attn_q.weight` → `model.layers.0.self_attn.q_proj.weight`. What stands in a layer and has no name here comes out as
  * something unknown in that layer, so that nothing of a layer goes unnoticed.
  */
-export function toHubName(name: string): string {
+export function toHubName(name: string, architecture?: string): string {
   const inBlock = /^blk\.(\d{1,9})\.(.+?)(\.(?:weight|bias)(?:\..+)?)?$/.exec(name);
   if (inBlock !== null) {
     const [, layer, module = "", rest = ""] = inBlock;
-    return `model.layers.${layer}.${own(BLOCK, module) ?? module}${rest}`;
+    const special = architecture === GEMMA3 ? own(GEMMA3_BLOCK, module) : undefined;
+    return `model.layers.${layer}.${special ?? own(BLOCK, module) ?? module}${rest}`;
   }
   const [, module = "", rest = ""] = /^(.+?)(\.(?:weight|bias)(?:\..+)?)?$/.exec(name) ?? [];
   return `${own(TOP, module) ?? module}${rest}`;
@@ -48,6 +58,11 @@ function own(table: Readonly<Record<string, string>>, key: string): string | und
 export function isPermuted(architecture: string, name: string): boolean {
   const turnsNeighbours = architecture === "llama" || architecture === "smollm3";
   return turnsNeighbours && /^blk\.\d+\.attn_[qk]\.(weight(\.lora_b)?|bias)$/.test(name);
+}
+
+/** Whether llama.cpp's converter added 1 to a tensor: Gemma's norms multiply by 1 + weight. */
+export function hasOneAdded(architecture: string, name: string): boolean {
+  return architecture === GEMMA3 && name.endsWith("norm.weight");
 }
 
 /** The row of the file that is row `row` of transformers, in heads of `headDim` rows. */
