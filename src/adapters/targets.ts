@@ -16,7 +16,7 @@ export interface TargetMatcher {
 
 /** Work for all patterns and names of one adapter, in positions visited: a second or two. */
 const MATCHING_BUDGET = 100_000_000;
-/** PEFT's targets for llama, mistral, qwen2 and qwen3 where the config names none. */
+/** PEFT's targets for llama, mistral, qwen2, qwen3 and gemma3_text where the config names none. */
 const DEFAULT_TARGETS: readonly string[] = ["q_proj", "v_proj"];
 /** The output layer, which `all-linear` leaves out. */
 const OUTPUT_LAYER = "lm_head";

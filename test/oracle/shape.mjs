@@ -54,6 +54,29 @@ export const SMOLLM3_CONFIG = {
   no_rope_layers: Array.from({ length: 16 }, (_, i) => (i % 4 === 3 ? 0 : 1)),
 };
 
+/** Gemma 3 in small: five layers in six see the last 24 positions; the sixth's positions are scaled, as in 4B and beyond. */
+export const GEMMA3_CONFIG = {
+  ...CONFIG,
+  architectures: ["Gemma3ForCausalLM"],
+  model_type: "gemma3_text",
+  hidden_activation: "gelu_pytorch_tanh",
+  hidden_size: 512,
+  num_hidden_layers: 12,
+  num_attention_heads: 4,
+  num_key_value_heads: 1,
+  head_dim: 256,
+  query_pre_attn_scalar: 256,
+  vocab_size: 8192,
+  rms_norm_eps: 1e-6,
+  rope_theta: 1000000,
+  rope_scaling: { rope_type: "linear", factor: 8 },
+  rope_local_base_freq: 10000,
+  sliding_window: 24,
+  layer_types: Array.from({ length: 12 }, (_, i) =>
+    i % 6 === 5 ? "full_attention" : "sliding_attention",
+  ),
+};
+
 /** Weights in the soup: `weight`. PEFT's scaling is `alpha / rank`, once above and once at 1. */
 export const ADAPTERS = [
   { name: "first", rank: 16, alpha: 32, weight: 0.7 },
@@ -70,7 +93,7 @@ const HEAD_NORM_STD = 0.3;
 const LORA_B_STD = 0.04;
 
 /**
- * `rotatedHeads`: heads that RoPE turns, where llama.cpp wants their rows in another order: not in Qwen3.
+ * `rotatedHeads`: heads that RoPE turns, where llama.cpp wants their rows in another order: not in Qwen3 and Gemma 3.
  * @typedef {{ path: string, gguf: string, rows: number, cols: number, rotatedHeads: number }} Linear
  */
 
@@ -83,7 +106,7 @@ export function listLinears(config = CONFIG) {
   const { num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
   const { head_dim: headDim = hidden / heads } = config;
   const [q, kv] = [heads * headDim, kvHeads * headDim];
-  const isRotated = config.model_type !== "qwen3";
+  const isRotated = !/^(qwen3|gemma3_text)$/.test(config.model_type);
   const layer = (i) =>
     [
       ["self_attn.q_proj", "attn_q", q, hidden, isRotated ? heads : 0],
@@ -116,18 +139,21 @@ export const GGUF_CONFIG = {
 };
 
 /**
- * @typedef {{ name: string, gguf: string, shape: number[], rotatedHeads: number, std?: number, values: () => Float32Array }} Tensor
- *   std: of a matrix's values
+ * @typedef {{ name: string, gguf: string, shape: number[], rotatedHeads: number, std?: number, more?: number, values: () => Float32Array }} Tensor
+ *   std: of a matrix's values; more: what GGUF's values have beyond those
  * @returns {Tensor[]} the base model
  */
 export function listModelTensors(config = CONFIG) {
   const { hidden_size: hidden, vocab_size: vocabulary, num_hidden_layers: layers } = config;
+  const isGemma = config.model_type === "gemma3_text"; // whose norms multiply by 1 + weight
+  const hasHeadNorms = isGemma || config.model_type === "qwen3";
   const norm = (name, gguf, size = hidden, std = NORM_STD) => ({
     name: `${name}.weight`,
     gguf: `${gguf}.weight`,
     shape: [size],
     rotatedHeads: 0,
-    values: () => uniform(name, size, 1, std),
+    more: isGemma ? 1 : 0,
+    values: () => uniform(name, size, isGemma ? 0 : 1, std),
   });
   const headNorm = (i, which) => {
     const name = `model.layers.${i}.self_attn.${which}_norm`;
@@ -160,8 +186,14 @@ export function listModelTensors(config = CONFIG) {
     })),
     ...Array.from({ length: layers }, (_, i) => [
       norm(`model.layers.${i}.input_layernorm`, `blk.${i}.attn_norm`),
-      norm(`model.layers.${i}.post_attention_layernorm`, `blk.${i}.ffn_norm`),
-      ...(config.model_type === "qwen3" ? [headNorm(i, "q"), headNorm(i, "k")] : []),
+      ...(isGemma
+        ? [
+            norm(`model.layers.${i}.post_attention_layernorm`, `blk.${i}.post_attention_norm`),
+            norm(`model.layers.${i}.pre_feedforward_layernorm`, `blk.${i}.ffn_norm`),
+            norm(`model.layers.${i}.post_feedforward_layernorm`, `blk.${i}.post_ffw_norm`),
+          ]
+        : [norm(`model.layers.${i}.post_attention_layernorm`, `blk.${i}.ffn_norm`)]),
+      ...(hasHeadNorms ? [headNorm(i, "q"), headNorm(i, "k")] : []),
     ]).flat(),
     norm("model.norm", "output_norm"),
     ...(config.tie_word_embeddings ? [] : [head]),

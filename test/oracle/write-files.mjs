@@ -92,9 +92,10 @@ function cutToBf16(values) {
   return cut;
 }
 
-function ggufTensor({ gguf, shape, rotatedHeads, values }, type) {
+function ggufTensor({ gguf, shape, rotatedHeads, more = 0, values }, type) {
+  const own = () => (more > 0 ? values().map((value) => value + more) : values());
   const inOrder = () =>
-    rotatedHeads > 0 ? interleaveHalves(values(), shape[0] / rotatedHeads, shape[1]) : values();
+    rotatedHeads > 0 ? interleaveHalves(own(), shape[0] / rotatedHeads, shape[1]) : own();
   return { name: gguf, shape, type, values: inOrder };
 }
 
@@ -113,9 +114,15 @@ function interleaveHalves(values, headRows, cols) {
   return out;
 }
 
+/** As llama.cpp calls it. */
+function architectureOf({ model_type: type }) {
+  return type === "gemma3_text" ? "gemma3" : type;
+}
+
 function modelMetadata(type, config) {
   const FILE_TYPES = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 7 };
-  const { model_type: architecture, head_dim: own } = config;
+  const { head_dim: own, rope_scaling: scaling, sliding_window: window } = config;
+  const architecture = architectureOf(config);
   const headDim = own ?? config.hidden_size / config.num_attention_heads;
   return {
     "general.architecture": ["string", architecture],
@@ -133,6 +140,11 @@ function modelMetadata(type, config) {
     [`${architecture}.rope.dimension_count`]: ["uint32", headDim],
     [`${architecture}.rope.freq_base`]: ["float32", config.rope_theta],
     [`${architecture}.vocab_size`]: ["uint32", config.vocab_size],
+    ...(window && { [`${architecture}.attention.sliding_window`]: ["uint32", window] }),
+    ...(scaling && {
+      [`${architecture}.rope.scaling.type`]: ["string", scaling.rope_type],
+      [`${architecture}.rope.scaling.factor`]: ["float32", scaling.factor],
+    }),
     ...dummyTokenizer(config),
   };
 }
@@ -165,7 +177,7 @@ function dummyTokenizer(config) {
 
 function adapterMetadata({ name, alpha }, config) {
   return {
-    "general.architecture": ["string", config.model_type],
+    "general.architecture": ["string", architectureOf(config)],
     "general.type": ["string", "adapter"],
     "general.name": ["string", name],
     "adapter.type": ["string", "lora"],
