@@ -80,6 +80,20 @@ describe.each(Object.keys(CONFIGS) as (keyof typeof CONFIGS)[])("%s", (architect
       expectClose(blended, live, foldBound(live)); // m is multiplied into B, which is rounded once
     });
 
+    test("a GGUF base is written as a folder of the same bits", async () => {
+      const model = await loadModel({ "model.gguf": gguf.file }, options);
+      opened.push(model);
+      await model.loadAdapter({ "lora.gguf": adapter.gguf }, { name: "one" });
+      await model.fold({ one: 0.7 });
+      const full = createMemorySink("full");
+      await model.saveFolded({ one: 0.7 }, full);
+      const written = await loadModel(full.files, options);
+      opened.push(written);
+      expect(written.config).toEqual(model.config);
+      const logits = await written.logits(IDS, { all: true });
+      expectSameBits(logits, await model.logits(IDS, { all: true }));
+    });
+
     test("texts at the same time are what each is alone", async () => {
       const model = await load(options);
       const blends = [{}, { one: 1 }, SOUP];

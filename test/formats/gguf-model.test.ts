@@ -173,6 +173,7 @@ describe("refuses", () => {
   const own = (key: string, ...value: GgufValue): Metadata => ({ [`llama.${key}`]: value });
   const cases: Record<string, Uint8Array> = {
     "another architecture": small({}, [], GGUF_CONFIG, "gemma2"),
+    "Gemma 3 without a window": small({}, [], GGUF_CONFIG, "gemma3"),
     "qwen3's mixture of experts": small(
       { "qwen3moe.expert_count": ["u32", 128] },
       [],
