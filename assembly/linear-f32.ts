@@ -204,6 +204,41 @@ export function tile_8x1<W>(
   store_tile(out, low, high, nRows, mode, bias);
 }
 
+/**
+ * out += all parts, of a block each: whole tiles `first` to `last` of 8 rows × 1 token. out is that of the first. Rows of a bank's B are so
+ * short that what surrounds their products costs as much: here there is nothing else.
+ */
+export function add_short_rows(
+  out: usize,
+  parts: usize,
+  partsEnd: usize,
+  token: i32,
+  first: i32,
+  last: i32,
+): void {
+  for (let tile = first; tile < last; tile++) {
+    let low = v128.load(out);
+    let high = v128.load(out, 16);
+    for (let part = parts; part < partsEnd; part += PART_BYTES) {
+      let w = part_tile<f32>(part, tile);
+      let x = part_token(part, token);
+      let a = f32x4.splat(0);
+      let b = f32x4.splat(0);
+      for (const end = w + tile_bytes<f32>(part_columns(part)); w < end; w += 32) {
+        const xv = v128.load_splat<f32>(x);
+        a = f32x4.add(a, f32x4.mul(v128.load(w), xv));
+        b = f32x4.add(b, f32x4.mul(v128.load(w, 16), xv));
+        x += 4;
+      }
+      low = f32x4.add(low, a);
+      high = f32x4.add(high, b);
+    }
+    v128.store(out, low);
+    v128.store(out, high, 16);
+    out += 32;
+  }
+}
+
 /** A tile of 16-bit floats to f32. */
 export function widen_tile<W>(out: usize, w: usize, cols: i32): void {
   const mask = half_mask(cols);

@@ -277,6 +277,51 @@ export function tile_8x1(
   store_tile(out, low, high, nRows, mode, bias);
 }
 
+/**
+ * out += all parts, of a block each: whole tiles `first` to `last` of 8 rows × 1 token. out is that of the first. Rows of a bank's B are so
+ * short that what surrounds their products costs as much: here there is nothing else.
+ */
+export function add_short_rows(
+  out: usize,
+  parts: usize,
+  partsEnd: usize,
+  token: i32,
+  first: i32,
+  last: i32,
+): void {
+  const mask = nibble_mask(last);
+  const upper = bf16_mask(last);
+  const ones = int16_ones(last);
+  for (let tile = first; tile < last; tile++) {
+    let low = v128.load(out);
+    let high = v128.load(out, 16);
+    for (let part = parts; part < partsEnd; part += PART_BYTES) {
+      const scales = part_tile<u8>(part, tile);
+      const x = part_token(part, token);
+      let a = i16x8.splat(0);
+      let b = i16x8.splat(0);
+      let xq = x + 8;
+      let w = scales + 32;
+      for (const end = w + (usize(last_octets(part_columns(part))) << 5); w < end; w += 32) {
+        const xl = v128.load_splat<i32>(xq);
+        const xh = v128.load_splat<i32>(xq, 4);
+        const p = v128.load(w);
+        a = dot(dot(a, v128.and(p, mask), xl), v128.and(i16x8.shr_u(p, 4), mask), xh);
+        const q = v128.load(w, 16);
+        b = dot(dot(b, v128.and(q, mask), xl), v128.and(i16x8.shr_u(q, 4), mask), xh);
+        xq += 8;
+      }
+      const dx = v128.load_splat<f32>(x);
+      const sx = v128.load_splat<f32>(x, 4);
+      low = accumulate(low, widen(a, ones), v128.load(scales), upper, dx, sx);
+      high = accumulate(high, widen(b, ones), v128.load(scales, 16), upper, dx, sx);
+    }
+    v128.store(out, low);
+    v128.store(out, high, 16);
+    out += 32;
+  }
+}
+
 /** Four rows × 4 columns into 8 sums, two per row. */
 function dot(acc: v128, q: v128, x: v128): v128 {
   return i16x8.add(acc, i16x8.relaxed_dot_i8x16_i7x16_s(x, q));

@@ -271,6 +271,50 @@ export function tile_8x1(
   store_tile(out, low, high, nRows, mode, bias);
 }
 
+/**
+ * out += all parts, of a block each: whole tiles `first` to `last` of 8 rows × 1 token. out is that of the first. Rows of a bank's B are so
+ * short that what surrounds their products costs as much: here there is nothing else.
+ */
+export function add_short_rows(
+  out: usize,
+  parts: usize,
+  partsEnd: usize,
+  token: i32,
+  first: i32,
+  last: i32,
+): void {
+  const mask = nibble_mask(last);
+  const upper = bf16_mask(last);
+  for (let tile = first; tile < last; tile++) {
+    let low = v128.load(out);
+    let high = v128.load(out, 16);
+    for (let part = parts; part < partsEnd; part += PART_BYTES) {
+      const scales = part_tile<u8>(part, tile);
+      const x = part_token(part, token);
+      let a = i32x4.splat(0);
+      let b = i32x4.splat(0);
+      let xq = x + 8;
+      let w = scales + 32;
+      for (const end = w + (usize(last_octets(part_columns(part))) << 5); w < end; w += 32) {
+        const x0 = v128.load_splat<i32>(xq);
+        const x1 = v128.load_splat<i32>(xq, 4);
+        const x2 = v128.load_splat<i32>(xq, 8);
+        const x3 = v128.load_splat<i32>(xq, 12);
+        a = dot_octet(a, v128.load(w), mask, x0, x1, x2, x3);
+        b = dot_octet(b, v128.load(w, 16), mask, x0, x1, x2, x3);
+        xq += 16;
+      }
+      const dx = v128.load_splat<f32>(x);
+      const sx = v128.load_splat<f32>(x, 4);
+      low = accumulate(low, a, v128.load(scales), upper, dx, sx);
+      high = accumulate(high, b, v128.load(scales, 16), upper, dx, sx);
+    }
+    v128.store(out, low);
+    v128.store(out, high, 16);
+    out += 32;
+  }
+}
+
 /** Four rows × 2 columns. */
 function dot(acc: v128, q: v128, x: v128): v128 {
   return i32x4.add(acc, i32x4.dot_i16x8_s(q, x));

@@ -228,6 +228,44 @@ export function tile_8x1(
   store_tile(out, low, high, nRows, mode, bias);
 }
 
+/**
+ * out += all parts, of a block each: whole tiles `first` to `last` of 8 rows × 1 token. out is that of the first. Rows of a bank's B are so
+ * short that what surrounds their products costs as much: here there is nothing else.
+ */
+export function add_short_rows(
+  out: usize,
+  parts: usize,
+  partsEnd: usize,
+  token: i32,
+  first: i32,
+  last: i32,
+): void {
+  for (let tile = first; tile < last; tile++) {
+    let low = v128.load(out);
+    let high = v128.load(out, 16);
+    for (let part = parts; part < partsEnd; part += PART_BYTES) {
+      const scales = part_tile<i8>(part, tile);
+      const x = part_token(part, token);
+      let a = i32x4.splat(0);
+      let b = i32x4.splat(0);
+      let xq = x + 8;
+      let w = scales + 32;
+      for (const end = w + (usize(last_pairs(part_columns(part))) << 4); w < end; w += 16) {
+        const xv = v128.load_splat<i32>(xq);
+        a = i32x4.add(a, i32x4.dot_i16x8_s(v128.load_ext<i8>(w), xv));
+        b = i32x4.add(b, i32x4.dot_i16x8_s(v128.load_ext<i8>(w, 8), xv));
+        xq += 4;
+      }
+      const dx = v128.load_splat<f32>(x);
+      low = accumulate(low, a, v128.load(scales), dx);
+      high = accumulate(high, b, v128.load(scales, 16), dx);
+    }
+    v128.store(out, low);
+    v128.store(out, high, 16);
+    out += 32;
+  }
+}
+
 /** acc + f32(sum) · (dw · dx) */
 function accumulate(acc: v128, sum: v128, dw: v128, dx: v128): v128 {
   return f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(sum), f32x4.mul(dw, dx)));

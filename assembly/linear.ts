@@ -1,9 +1,11 @@
 // y = W x, for every type of weight: how the work is cut and shared out. A tile's arithmetic is in linear-<type>.ts.
 //
-// Full panels (4 tokens) take a tile of 8 rows at a time; 16-bit floats are first converted, once for all panels. The last n % 4 tokens are computed one by one: four tiles that lie a
-// quarter of the thread's rows apart go side by side. They are four streams through memory, which the processor fetches ahead
-// of each other, so they arrive faster than one.
+// Full panels (4 tokens) take a tile of 8 rows at a time; 16-bit floats are first converted, once for all panels. The last n % 4
+// tokens are computed one by one: four tiles that lie a quarter of the thread's rows apart go side by side. They are four streams
+// through memory, which the processor fetches ahead of each other, so they arrive faster than one. Rows of a bank's B are so short
+// that they have a loop of their own.
 import {
+  CONTINUE,
   is_quantized,
   PART_BYTES,
   part_columns,
@@ -13,7 +15,7 @@ import {
   tile_bytes,
 } from "./layout";
 import { tile_8x4 as f32_tile_8x4, widen_tile } from "./linear-f32";
-import { tile_8x1, tile_8x4, tile_32x1 } from "./tiles";
+import { add_short_rows, tile_8x1, tile_8x4, tile_32x1 } from "./tiles";
 
 /**
  * W       type of the weights (layout.ts)
@@ -60,9 +62,26 @@ export function linear<W>(
     }
   }
   if ((n & 3) === 0) return;
+  if (mode === CONTINUE && (rows & 7) === 0 && are_short(parts, partsEnd)) {
+    const first = split(tiles, tid, threads);
+    const last = split(tiles, tid + 1, threads);
+    for (let token = panels << 2; token < n; token++) {
+      const to = out + ((token * outStride + (first << 3)) << 2);
+      add_short_rows<W>(to, parts, partsEnd, token, first, last);
+    }
+    return;
+  }
   for (let part = parts; part < partsEnd; part += PART_BYTES) {
     linear_rows<W>(out, outStride, part, panels << 2, n, rows, bias, mode, tid, threads);
   }
+}
+
+/** Whether every part is at most a block wide, as a bank's B mostly is. */
+function are_short(parts: usize, partsEnd: usize): bool {
+  for (let part = parts; part < partsEnd; part += PART_BYTES) {
+    if (part_columns(part) > 32) return false;
+  }
+  return true;
 }
 
 /** A part of one tile in f32, followed by its weights. */

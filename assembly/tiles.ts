@@ -70,3 +70,19 @@ export function tile_8x1<W>(
     q4_relaxed_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);
   } else q4_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);
 }
+
+/** out += all parts, of at most 32 columns each: whole tiles `first` to `last` of 8 rows × 1 token. No 16-bit floats. */
+export function add_short_rows<W>(
+  out: usize,
+  parts: usize,
+  partsEnd: usize,
+  token: i32,
+  first: i32,
+  last: i32,
+): void {
+  if (isFloat<W>()) f32_kernels.add_short_rows(out, parts, partsEnd, token, first, last);
+  else if (isSigned<W>()) q8_kernels.add_short_rows(out, parts, partsEnd, token, first, last);
+  else if (ASC_FEATURE_RELAXED_SIMD) {
+    q4_relaxed_kernels.add_short_rows(out, parts, partsEnd, token, first, last);
+  } else q4_kernels.add_short_rows(out, parts, partsEnd, token, first, last);
+}
