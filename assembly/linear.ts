@@ -62,14 +62,16 @@ export function linear<W>(
     }
   }
   if ((n & 3) === 0) return;
-  if (mode === CONTINUE && (rows & 7) === 0 && are_short(parts, partsEnd)) {
-    const first = split(tiles, tid, threads);
-    const last = split(tiles, tid + 1, threads);
-    for (let token = panels << 2; token < n; token++) {
-      const to = out + ((token * outStride + (first << 3)) << 2);
-      add_short_rows<W>(to, parts, partsEnd, token, first, last);
+  if (is_quantized<W>() || isFloat<W>()) {
+    if (mode === CONTINUE && (rows & 7) === 0 && are_short(parts, partsEnd)) {
+      const first = split(tiles, tid, threads);
+      const last = split(tiles, tid + 1, threads);
+      for (let token = panels << 2; token < n; token++) {
+        const to = out + ((token * outStride + (first << 3)) << 2);
+        add_short_rows<W>(to, parts, partsEnd, token, first, last);
+      }
+      return;
     }
-    return;
   }
   for (let part = parts; part < partsEnd; part += PART_BYTES) {
     linear_rows<W>(out, outStride, part, panels << 2, n, rows, bias, mode, tid, threads);
