@@ -1,6 +1,6 @@
 // The decoder's backward pass against PyTorch's autograd in float64: test/golden/kitchen/README.md, cat_grad.safetensors.
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { Backend, SoupEntry } from "../../src/backend/backend.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
 import { BackwardPass, type TrainingExample } from "../../src/learn/backward.ts";
@@ -15,6 +15,9 @@ import {
   tinyConfig,
 } from "../support/models.ts";
 import { EPS, expectClose, maxAbs } from "../support/values.ts";
+
+// A software renderer takes half a minute where it has two cores to itself.
+vi.setConfig({ testTimeout: 180_000 });
 
 const goldens = fileURLToPath(new URL("../golden/kitchen", import.meta.url));
 const kitchen = fileURLToPath(new URL("../../demo/kitchen", import.meta.url));
@@ -147,7 +150,7 @@ describe.each(backendsAndGpu.filter(({ unavailable }) => unavailable === undefin
         });
         const smallest = 1e-6 * maxAbs(expected); // entries that nearly cancel
         expectClose(actual, expected, (slot) => 1e-4 * Math.abs(expected[slot]!) + smallest);
-      }, 180_000); // a software renderer takes half a minute where it has two cores to itself
+      });
     });
   },
 );
