@@ -366,7 +366,7 @@ describe.skipIf(missing !== undefined && !mustRun).each([
 
     // By name at a hub, with an adapter by its address.
     await model.fill("cooks/gguf/kitchen.gguf");
-    expect(await readText(weights)).toBe("as in the file");
+    await expect.poll(() => readText(weights)).toBe("as in the file");
     await bring.getByText("Hub address and token").click();
     await bring.getByLabel(/huggingface/).fill(hub.endpoint);
     await load.click();
