@@ -1,6 +1,5 @@
 // Gradients of causal attention over one sequence, by its q, k and v. Per head, with P = softmax(scale · q Kᵀ) and
-// dP = dOut Vᵀ:
-// where a query sees the last `window` keys up to its own:
+// dP = dOut Vᵀ, where a query sees the last `window` keys up to its own:
 //   dS = scale · P ⊙ (dP - Σ_j P ⊙ dP),  dQ = dS K,  dK = dSᵀ Q,  dV = Pᵀ dOut
 // dK and dV add up over the query heads that share a KV head. P is recomputed. Each KV head belongs to one thread.
 import { exponentiate } from "./softmax";

@@ -277,10 +277,7 @@ export function tile_8x1(
   store_tile(out, low, high, nRows, mode, bias);
 }
 
-/**
- * out += all parts, of a block each: whole tiles `first` to `last` of 8 rows × 1 token. out is that of the first. Rows of a bank's B are so
- * short that what surrounds their products costs as much: here there is nothing else.
- */
+/** out += all parts, of a block each: whole tiles of 8 rows × 1 token (tiles.ts). */
 export function add_short_rows(
   out: usize,
   parts: usize,

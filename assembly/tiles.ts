@@ -71,7 +71,10 @@ export function tile_8x1<W>(
   } else q4_kernels.tile_8x1(out, w, x, cols, nRows, bias, mode);
 }
 
-/** out += all parts, of at most 32 columns each: whole tiles `first` to `last` of 8 rows × 1 token. No 16-bit floats. */
+/**
+ * out += all parts, of at most 32 columns each: whole tiles `first` to `last` of 8 rows × 1 token. out is that of the first. No 16-bit
+ * floats. Rows of a bank's B are so short that what surrounds their products costs as much: here there is nothing else.
+ */
 export function add_short_rows<W>(
   out: usize,
   parts: usize,

@@ -25,7 +25,10 @@ export function requireId(id: number, rows: number): void {
   throw new Error(`id ${id} is outside 0..${rows - 1}`);
 }
 
-export function requireHeads(cols: number, { kvHeads, headDim }: KvCache): void {
+export function requireHeads(
+  cols: number,
+  { kvHeads, headDim }: Pick<KvCache, "kvHeads" | "headDim">,
+): void {
   if (Number.isInteger(cols / (headDim * kvHeads))) return;
   throw new Error(`${cols} columns for ${kvHeads} KV heads of ${headDim}`);
 }

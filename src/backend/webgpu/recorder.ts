@@ -2,6 +2,8 @@
 import type { BankEntry, LinearOutput, Matrix, Rope, Span, Tensor, Vector } from "../backend.ts";
 import {
   requireBeside,
+  requireHeads,
+  requireId,
   requireNorms,
   requirePositions,
   requireRoom,
@@ -25,9 +27,7 @@ export class Recorder {
     const from = this.#core.handles.get(table);
     requireRoom(out, ids.length, table.cols);
     const list = Uint32Array.from(ids, (id) => {
-      if (!(Number.isInteger(id) && id >= 0 && id < table.rows)) {
-        throw new Error(`id ${id} is outside 0..${table.rows - 1}`);
-      }
+      requireId(id, table.rows);
       return id;
     });
     if (list.length === 0) return;
@@ -107,11 +107,8 @@ export class Recorder {
     requireRoom(q, rows, q.cols);
     requireRoom(out, rows, q.cols);
     for (const { cache, position, n } of own) {
-      const share = q.cols / cache.headDim / cache.kvHeads;
       if (cache.headDim !== own[0]!.cache.headDim) throw new Error("caches of different heads");
-      if (!Number.isInteger(share)) {
-        throw new Error(`${q.cols / cache.headDim} heads share ${cache.kvHeads} KV heads`);
-      }
+      requireHeads(q.cols, cache);
       requirePositions(cache, layer, position, n);
     }
     const window = requireWindow(wanted);
